@@ -1,0 +1,49 @@
+"""coursekit: the tested package under the notebooks of the course on image synthesis.
+
+Nothing heavy is imported here. A name is looked up on first use, so ``import coursekit`` is
+fast, and ``coursekit doctor`` still runs where torch does not.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "core": "coursekit.core",
+    "datasets": "coursekit.datasets",
+    "exercises": "coursekit.exercises",
+    "features": "coursekit.core.features",
+    "images": "coursekit.core.images",
+    "losses": "coursekit.core.losses",
+    "optimise": "coursekit.core.optimise",
+    "paintings": "coursekit.datasets.paintings",
+    "perceptual": "coursekit.core.perceptual",
+    "photos": "coursekit.datasets.photos",
+    "show": "coursekit.core.show",
+    "weights": "coursekit.core.weights",
+    "widgets": "coursekit.widgets",
+    "inversion": "coursekit.inversion",
+    "texture": "coursekit.texture",
+    "gatys": "coursekit.gatys",
+}
+_FUNCTIONS = {
+    "setup": "coursekit.core.runtime",
+    "check": "coursekit.exercises.engine",
+}
+
+__all__ = ["__version__", *_FUNCTIONS, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    raise AttributeError(f"module 'coursekit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

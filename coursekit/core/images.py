@@ -1,0 +1,219 @@
+"""Pictures in and out: files, PIL images and arrays <-> float tensors (N, 3, H, W) in [0, 1]."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torchvision.transforms.v2 import functional as transforms
+
+from coursekit.core.errors import ImageError
+
+Source: TypeAlias = (
+    "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray | torch.Tensor"
+)
+
+
+def load_image(
+    source: Source, size: int | tuple[int, int] | None = None, *, crop: bool = False
+) -> torch.Tensor:
+    """Read a picture into a float32 tensor (1, 3, H, W) in [0, 1].
+
+    Args:
+        source: anything PIL reads (path, bytes, open file), a PIL image, a numpy array
+            (H, W), (H, W, 1|3|4) or a tensor (3, H, W), (1|N, 3, H, W). EXIF orientation is
+            applied, CMYK, grey, palette and 16-bit pictures become RGB, and transparent parts
+            are laid on white.
+        size: the shorter side in pixels, or (height, width).
+        crop: cut out the square in the middle first.
+
+    Raises:
+        ImageError: the source is missing, damaged, too large, empty, or not a picture.
+    """
+    if isinstance(source, torch.Tensor):
+        image = _from_tensor(source)
+    elif isinstance(source, np.ndarray):
+        image = _from_array(source)
+    else:
+        image = _to_float(_rgb_array(_open(source)))
+    if crop:
+        image = transforms.center_crop(image, [min(image.shape[-2:])] * 2)
+    return image if size is None else resize(image, size)
+
+
+def _open(source: str | os.PathLike[str] | bytes | IO[bytes] | Image.Image) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return source
+    name = "the data" if isinstance(source, bytes) or hasattr(source, "read") else str(source)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            image.load()
+    except FileNotFoundError as error:
+        raise ImageError(f"There is no file {name}. Check the path and the spelling.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            f"{name} is larger than {Image.MAX_IMAGE_PIXELS:,} pixels. Make it smaller first."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not a picture that PIL can read. Try JPEG or PNG.") from error
+    except (OSError, SyntaxError, ValueError, EOFError, AttributeError, TypeError) as error:
+        raise ImageError(f"{name} cannot be read as a picture ({error}).") from error
+    return image
+
+
+def _rgb_array(image: Image.Image) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep_grey(image)
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image.convert("RGB"))
+
+
+def _deep_grey(image: Image.Image) -> np.ndarray:
+    """16-bit, 32-bit and float grey: PIL would clip these to 255 instead of scaling them."""
+    grey = np.asarray(image).astype(np.float64)
+    if not np.isfinite(grey).all() or grey.min() < 0:
+        raise ImageError("The grey picture has negative or non-finite values; scale it to 0 … 1.")
+    top = 1.0 if grey.max() <= 1 and image.mode == "F" else 255.0 if grey.max() <= 255 else 65535.0
+    if grey.max() > top:
+        raise ImageError(f"The grey picture has values up to {grey.max():g}; scale it to 0 … 1.")
+    return np.repeat((grey / top)[..., None], 3, axis=2).astype(np.float32)
+
+
+def _to_float(array: np.ndarray) -> torch.Tensor:
+    """(H, W, 3), uint8 in 0 … 255 or float in 0 … 1 -> (1, 3, H, W)."""
+    if min(array.shape[:2]) == 0:
+        raise ImageError("The picture is empty: its width or height is 0.")
+    tensor = torch.from_numpy(np.array(array)).permute(2, 0, 1)[None]
+    return tensor.float().div(255) if array.dtype == np.uint8 else tensor.float()
+
+
+def _from_array(array: np.ndarray) -> torch.Tensor:
+    shape = array.shape
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        hint = " It looks like (channels, height, width): use array.transpose(1, 2, 0)."
+        first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        raise ImageError(
+            f"An array of shape {shape} is no picture; expected (height, width) or "
+            f"(height, width, 1 | 3 | 4).{hint if first else ''}"
+        )
+    values = _scaled(array)
+    if values.shape[2] == 4:
+        values = values[..., :3] * values[..., 3:] + (1 - values[..., 3:])
+    return _to_float(np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values)
+
+
+def _scaled(array: np.ndarray) -> np.ndarray:
+    if array.dtype == bool:
+        return array.astype(np.float32)
+    if array.dtype in (np.uint8, np.uint16):
+        return array.astype(np.float32) / np.iinfo(array.dtype).max
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ImageError(f"An array of type {array.dtype} has no known range; use uint8 or float.")
+    _check_range(float(np.min(array, initial=0)), float(np.max(array, initial=0)))
+    return array.astype(np.float32)
+
+
+def _check_range(low: float, high: float) -> None:
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ImageError("The picture has NaN or infinite values; it should lie in 0 … 1.")
+    if low < -1e-3 or high > 1 + 1e-3:
+        hint = " Divide by 255." if high > 2 else " Clamp it, or undo the normalisation."
+        raise ImageError(f"The picture's values run from {low:g} to {high:g}, not 0 … 1.{hint}")
+
+
+def _from_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    image = tensor.detach()
+    if image.dim() == 3:
+        image = image[None]
+    if image.dim() != 4 or image.shape[1] not in (1, 3):
+        raise ImageError(
+            f"A tensor of shape {tuple(tensor.shape)} is no picture; expected (3, H, W) or "
+            "(N, 3, H, W)."
+        )
+    if image.numel() == 0:
+        raise ImageError("The picture is empty: one of its sides is 0.")
+    image = image.float().div(255) if image.dtype == torch.uint8 else image.float()
+    # NaN compares as false both ways, so it is looked for by the sum.
+    _check_range(float(image.min() + 0 * image.sum()), float(image.max()))
+    return image.clamp(0, 1).expand(-1, 3, -1, -1)
+
+
+def resize(images: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
+    """Resize (N, C, H, W) with antialiasing; ``size`` is the shorter side or (height, width).
+
+    Raises:
+        ImageError: the size is not at least 1 pixel.
+    """
+    sides = [size] if isinstance(size, int) else list(size)
+    if min(sides) < 1:
+        raise ImageError(f"A picture cannot be resized to {size}; give 1 pixel or more.")
+    return transforms.resize(images, sides, antialias=True).clamp(0, 1)
+
+
+def to_array(image: torch.Tensor) -> np.ndarray:
+    """One picture (3, H, W) or (1, 3, H, W) in [0, 1] as a uint8 array (H, W, 3), rounded.
+
+    Values outside [0, 1] are clamped.
+
+    Raises:
+        ImageError: more than one picture, another shape, or NaN.
+    """
+    flat = image.detach()
+    flat = flat[0] if flat.dim() == 4 and flat.shape[0] == 1 else flat
+    if flat.dim() != 3 or flat.shape[0] not in (1, 3):
+        raise ImageError(f"Expected one picture (3, H, W), got {tuple(image.shape)}.")
+    if torch.isnan(flat).any():
+        raise ImageError("The picture has NaN values and cannot be shown.")
+    flat = flat.float().clamp(0, 1).mul(255).round().byte().expand(3, -1, -1)
+    return flat.permute(1, 2, 0).cpu().numpy()
+
+
+def to_pil(image: torch.Tensor) -> Image.Image:
+    """One picture (3, H, W) or (1, 3, H, W) in [0, 1] as a PIL image."""
+    return Image.fromarray(to_array(image))
+
+
+def save_image(image: torch.Tensor, path: str | os.PathLike[str], *, quality: int = 92) -> Path:
+    """Write one picture to ``path``; the ending chooses the format. Returns the path.
+
+    The file appears whole or not at all.
+
+    Raises:
+        ImageError: PIL knows no format of that ending, or the folder is missing.
+    """
+    path = Path(path)
+    picture, temporary = to_pil(image), path.with_name(f".{path.name}.part{path.suffix}")
+    try:
+        picture.save(temporary, quality=quality)
+        os.replace(temporary, path)
+    except (OSError, ValueError) as error:
+        temporary.unlink(missing_ok=True)
+        raise ImageError(f"Cannot write {path} ({error}).") from error
+    return path
+
+
+def stack(images: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Join pictures (1, 3, H, W) of one size into (N, 3, H, W).
+
+    Raises:
+        ImageError: the sizes differ.
+    """
+    sizes = {tuple(image.shape[-2:]) for image in images}
+    if len(sizes) != 1:
+        raise ImageError(f"Pictures of one size are needed, got {sorted(sizes)}. Resize them.")
+    return torch.cat([image if image.dim() == 4 else image[None] for image in images])

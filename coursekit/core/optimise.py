@@ -1,0 +1,250 @@
+"""Optimise the pixels of an image: L-BFGS, Adam or plain gradient descent on any loss."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from coursekit.core.errors import OptimisationError, SettingError
+from coursekit.core.images import resize
+
+Terms: TypeAlias = Mapping[str, Tensor]
+Loss: TypeAlias = Callable[[Tensor], "Terms | Tensor"]
+Callback: TypeAlias = Callable[[int, Tensor, dict[str, float]], None]
+
+LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.02, "sgd": 1.0}
+
+
+@dataclass
+class PixelResult:
+    """What an optimisation left behind.
+
+    Attributes:
+        image: the image with the lowest loss seen, (N, 3, H, W).
+        history: one dict a step: ``step``, ``seconds``, ``total`` and each term by name.
+        snapshots: (step, image) pairs on the way.
+        interrupted: whether it was stopped by hand before its time.
+    """
+
+    image: Tensor
+    history: list[dict[str, float]] = field(default_factory=list)
+    snapshots: list[tuple[int, Tensor]] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Evaluations of the loss and its gradient."""
+        return len(self.history)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from the start to the last step."""
+        return self.history[-1]["seconds"] if self.history else 0.0
+
+    @property
+    def loss(self) -> float:
+        """The lowest total loss: that of ``image``."""
+        return min((entry["total"] for entry in self.history), default=float("nan"))
+
+    def curve(self, term: str = "total") -> list[float]:
+        """One term of the loss at every step."""
+        return [entry[term] for entry in self.history]
+
+
+def optimise_pixels(
+    loss: Loss,
+    start: Tensor,
+    *,
+    steps: int = 200,
+    method: str = "lbfgs",
+    lr: float | None = None,
+    seconds: float | None = None,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+    callback: Callback | None = None,
+    snapshots: int = 0,
+    progress: bool = True,
+) -> PixelResult:
+    """Change the pixels of ``start`` so that ``loss`` falls.
+
+    Args:
+        loss: maps the image to named, already weighted terms ``{"content": …, "style": …}`` whose
+            sum is minimised, or to one tensor.
+        start: where to begin, (N, 3, H, W); not changed.
+        steps: how many times loss and gradient are evaluated.
+        method: ``"lbfgs"`` (one evaluation a step, no line search), ``"adam"``, or ``"sgd"``,
+            plain gradient descent.
+        lr: step size; by default 1 for L-BFGS, 0.02 for Adam, 1 for gradient descent.
+        seconds: stop after this time even when steps are left.
+        bounds: range that the pixels are clamped to before each step, or ``None``.
+        callback: called after each step with (step, image, entry of the history).
+        snapshots: how many images to keep on the way, evenly in the logarithm of the step.
+        progress: show a progress bar.
+
+    Returns:
+        The best image and its history. Ctrl-C (or the stop button) returns what there is.
+
+    Raises:
+        SettingError: an unknown method, or neither a step nor a second to work with.
+        OptimisationError: a term became NaN or infinite; the message names it and ``.result``
+            holds the best image before that.
+    """
+    _check_settings(method, steps, seconds)
+    run = _Run(loss, start, bounds, callback, _snapshot_steps(steps, snapshots))
+    step = _stepper(method, run, LEARNING_RATES[method] if lr is None else lr)
+    with tqdm(total=steps, desc=method, disable=not progress, leave=False) as bar:
+        try:
+            while run.done < steps and (seconds is None or run.elapsed() < seconds):
+                step()
+                bar.update()
+                bar.set_postfix_str(f"loss {run.result.history[-1]['total']:.4g}")
+        except KeyboardInterrupt:
+            run.result.interrupted = True
+    return run.result
+
+
+def _check_settings(method: str, steps: int, seconds: float | None) -> None:
+    if method not in LEARNING_RATES:
+        known = ", ".join(LEARNING_RATES)
+        raise SettingError(f"There is no method {method!r}. Choose one of {known}.")
+    if steps < 1 or (seconds is not None and seconds <= 0):
+        raise SettingError(f"Nothing to do: steps={steps}, seconds={seconds}. Give at least 1.")
+
+
+def _snapshot_steps(steps: int, count: int) -> frozenset[int]:
+    """``count`` steps from the first to the last, evenly in the logarithm."""
+    if count < 2:
+        return frozenset([steps] if count else [])
+    return frozenset(round(steps ** (i / (count - 1))) for i in range(count))
+
+
+class _Run:
+    """One optimisation: evaluates the loss, keeps the best image, watches for NaN."""
+
+    def __init__(
+        self,
+        loss: Loss,
+        start: Tensor,
+        bounds: tuple[float, float] | None,
+        callback: Callback | None,
+        snapshot_steps: frozenset[int],
+    ) -> None:
+        self.loss, self.bounds, self.callback = loss, bounds, callback
+        self.snapshot_steps = snapshot_steps
+        self.image = start.detach().clone(memory_format=torch.contiguous_format)
+        self.image.requires_grad_(True)
+        self.result = PixelResult(self.image.detach().clone())
+        self.lowest = float("inf")
+        self.done = 0
+        self.begun = time.perf_counter()
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.begun
+
+    def evaluate(self) -> Tensor:
+        """Clamp, evaluate, differentiate, record. Returns the total loss."""
+        if self.bounds is not None:
+            with torch.no_grad():
+                self.image.clamp_(*self.bounds)
+        self.image.grad = None
+        with torch.enable_grad():
+            terms = self.loss(self.image)
+            terms = {"loss": terms} if isinstance(terms, Tensor) else dict(terms)
+            total = torch.stack([term.float() for term in terms.values()]).sum()
+            total.backward()
+        self._record(terms, float(total.detach()))
+        return total.detach()
+
+    def _record(self, terms: Terms, total: float) -> None:
+        self.done += 1
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        self._refuse_nan(values, total)
+        entry = {"step": self.done, "seconds": self.elapsed(), "total": total, **values}
+        if total < self.lowest:
+            self.lowest = total
+            self.result.image.copy_(self.image.detach())
+        self.result.history.append(entry)
+        if self.done in self.snapshot_steps:
+            self.result.snapshots.append((self.done, self.image.detach().clone()))
+        if self.callback is not None:
+            self.callback(self.done, self.image.detach(), entry)
+
+    def _refuse_nan(self, values: dict[str, float], total: float) -> None:
+        finite = torch.isfinite(self.image.grad).all() if self.image.grad is not None else True
+        if torch.isfinite(torch.tensor(total)) and finite:
+            return
+        bad = [name for name, value in values.items() if not abs(value) < float("inf")]
+        what = f"the term {', '.join(map(repr, bad))}" if bad else "the gradient"
+        raise OptimisationError(
+            f"Step {self.done}: {what} is not a finite number. Lower the learning rate or the "
+            "weight of that term; the best image so far is in the error's .result.",
+            self.result,
+        )
+
+
+def _stepper(method: str, run: _Run, lr: float) -> Callable[[], object]:
+    if method == "lbfgs":
+        # One evaluation a step; the curvature is kept from step to step. Tolerances of 0: a
+        # loss on a small scale is not a converged one.
+        optimiser: torch.optim.Optimizer = torch.optim.LBFGS(
+            [run.image], lr, max_iter=1, history_size=20, tolerance_grad=0, tolerance_change=0
+        )
+        return lambda: optimiser.step(run.evaluate)
+    kind = torch.optim.Adam if method == "adam" else torch.optim.SGD
+    optimiser = kind([run.image], lr)
+
+    def step() -> None:
+        run.evaluate()
+        optimiser.step()
+
+    return step
+
+
+def coarse_to_fine(
+    make_loss: Callable[[int], Loss],
+    start: Tensor,
+    sizes: Sequence[int],
+    steps: int | Sequence[int],
+    **settings: object,
+) -> PixelResult:
+    """Optimise a small image, enlarge the result, go on from there (Gatys et al. 2017, sec. 6).
+
+    Args:
+        make_loss: returns the loss for images whose shorter side has that many pixels.
+        start: the image to begin with; it is resized to ``sizes[0]``.
+        sizes: shorter sides, ascending.
+        steps: steps at every size, or one number for each.
+        settings: passed on to `optimise_pixels`.
+
+    Returns:
+        The result at the last size; its history goes through all of them, with ``size`` in each
+        entry and seconds counted from the start.
+
+    Raises:
+        SettingError: the sizes are not ascending, or the numbers of steps do not match them.
+    """
+    counts = [steps] * len(sizes) if isinstance(steps, int) else list(steps)
+    if list(sizes) != sorted(set(sizes)) or not sizes or len(counts) != len(sizes):
+        raise SettingError(f"Sizes {list(sizes)} must ascend, with one of {counts} steps each.")
+    whole, image = PixelResult(start), start
+    for size, count in zip(sizes, counts, strict=True):
+        part = optimise_pixels(make_loss(size), resize(image, size), steps=count, **settings)
+        _append(whole, part, size)
+        image = part.image
+        if part.interrupted:
+            break
+    return whole
+
+
+def _append(whole: PixelResult, part: PixelResult, size: int) -> None:
+    steps, seconds = whole.steps, whole.seconds
+    whole.snapshots += [(step + steps, image) for step, image in part.snapshots]
+    for entry in part.history:
+        moved = {"step": entry["step"] + steps, "seconds": entry["seconds"] + seconds, "size": size}
+        whole.history.append({**entry, **moved})
+    whole.image, whole.interrupted = part.image, part.interrupted

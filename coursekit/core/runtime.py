@@ -1,0 +1,198 @@
+"""Where and how the course runs: device, seeds, preset, folders, and the label under a result."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from coursekit.core.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    import torch
+
+PRESETS = ("ci", "quick", "full")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What ``setup`` found and chose for this session.
+
+    Attributes:
+        preset: ``"ci"`` (tests), ``"quick"`` (a laptop CPU) or ``"full"`` (a GPU).
+        device: where tensors and networks go.
+        seed: the seed that every random number generator was given.
+    """
+
+    preset: str
+    device: torch.device
+    seed: int
+
+    def pick(self, *, ci: T, quick: T, full: T) -> T:
+        """Return the value that belongs to this session's preset."""
+        return {"ci": ci, "quick": quick, "full": full}[self.preset]
+
+    def label(self, **facts: object) -> str:
+        """One line for the foot of a figure: the facts given, then preset and seed.
+
+        >>> run.label(weights="VGG-16 ImageNet", data="chelsea", steps=200)
+        'weights VGG-16 ImageNet · data chelsea · steps 200 · preset quick · seed 0'
+        """
+        facts = {**facts, "preset": self.preset, "seed": self.seed}
+        return " · ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def setup(preset: str | None = None, *, seed: int = 0, quiet: bool = False) -> Run:
+    """Prepare a notebook: preset, device, seeds, threads and inline figures.
+
+    The preset is the argument, else ``COURSEKIT_PRESET``, else ``full`` on a GPU and ``quick``
+    on a CPU. ``COURSEKIT_THREADS`` limits torch's threads.
+
+    Raises:
+        SettingError: the preset or the number of threads is not one that exists.
+    """
+    import torch
+
+    device = best_device()
+    chosen = _choose_preset(preset, dict(os.environ), device.type)
+    threads = os.environ.get("COURSEKIT_THREADS")
+    if threads:
+        torch.set_num_threads(_positive_whole(threads, "COURSEKIT_THREADS"))
+    seed_everything(seed)
+    inline_jpeg()
+    run = Run(preset=chosen, device=device, seed=seed)
+    if not quiet:
+        print(_greeting(run))
+    return run
+
+
+def _greeting(run: Run) -> str:
+    import torch
+
+    import coursekit
+
+    where = torch.cuda.get_device_name() if run.device.type == "cuda" else f"{run.device.type}"
+    if run.device.type == "cpu":
+        where = f"CPU, {torch.get_num_threads()} threads"
+    return (
+        f"coursekit {coursekit.__version__} · torch {torch.__version__} · {where} · "
+        f"preset {run.preset} · seed {run.seed}"
+    )
+
+
+def _choose_preset(argument: str | None, environment: Mapping[str, str], device: str) -> str:
+    asked = argument or environment.get("COURSEKIT_PRESET")
+    if not asked:
+        return "quick" if device == "cpu" else "full"
+    if asked not in PRESETS:
+        raise SettingError(
+            f"There is no preset {asked!r}. Choose one of {', '.join(PRESETS)}, as the argument "
+            "of setup() or in the environment variable COURSEKIT_PRESET."
+        )
+    return asked
+
+
+def _positive_whole(text: str, name: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise SettingError(f"{name} is {text!r}; give a whole number from 1 upwards, or unset it.")
+    return int(text)
+
+
+def best_device() -> torch.device:
+    """Return CUDA if there is one, then Apple's MPS, then the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch (all devices)."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
+    """A fresh torch generator, so that one result never depends on what ran before it."""
+    import torch
+
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def in_colab() -> bool:
+    """Whether this Python runs in Google Colab."""
+    return "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ
+
+
+def inline_jpeg(quality: int = 88) -> bool:
+    """Show figures as JPEG in this notebook (a tenth of the size of PNG).
+
+    Returns whether there was a notebook to set up.
+    """
+    if "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    if shell is None or not hasattr(shell, "kernel"):
+        return False
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    shell.run_line_magic("matplotlib", "inline")
+    set_matplotlib_formats("jpeg", pil_kwargs={"quality": quality})
+    return True
+
+
+def cache_dir() -> Path:
+    """The user's folder for downloads: ``COURSEKIT_CACHE``, or the system's cache folder."""
+    if os.environ.get("COURSEKIT_CACHE"):
+        return Path(os.environ["COURSEKIT_CACHE"]).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("coursekit", appauthor=False))
+
+
+def data_dir() -> Path:
+    """The project's own data: ``data/`` of a checkout, or the copy inside an installed wheel.
+
+    Raises:
+        DataError: neither is there.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "_data", package.parent / "data"):
+        if (folder / "README.md").is_file():
+            return folder
+    raise DataError(
+        "The course's data folder is missing. Install the package again, or run from a complete "
+        "checkout that has data/ beside coursekit/."
+    )
+
+
+def offline() -> bool:
+    """Whether the user asked for no network (``COURSEKIT_OFFLINE=1``)."""
+    return os.environ.get("COURSEKIT_OFFLINE", "0") not in ("", "0")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and device, for the header of a checkpoint or a bug report."""
+    import torch
+
+    import coursekit
+
+    return {
+        "coursekit": coursekit.__version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "device": str(best_device()),
+        "threads": torch.get_num_threads(),
+    }
