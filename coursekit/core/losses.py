@@ -105,8 +105,8 @@ def channel_statistics(features: Tensor, epsilon: float = 0.0) -> tuple[Tensor, 
 
 def channel_statistics_loss(features: Tensor, target: Tensor) -> Tensor:
     r"""Distance of channel statistics:
-    :math:`\sum_c (\mu_c - \hat\mu_c)^2 + (\sigma_c - \hat\sigma_c)^2` (Huang & Belongie 2017, eq. 13;
-    Li et al. 2017, "Demystifying neural style transfer", eq. 12).
+    :math:`\sum_c (\mu_c - \hat\mu_c)^2 + (\sigma_c - \hat\sigma_c)^2`
+    (Huang & Belongie 2017, eq. 13; Li et al. 2017, "Demystifying neural style transfer", eq. 12).
 
     The maps may differ in height and width, not in channels.
 
