@@ -1,0 +1,133 @@
+"""The command ``coursekit``: doctor, fetch, run, render, badge, strip.
+
+Nothing heavy is imported at module level, so that help and errors come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from coursekit import __version__
+from coursekit.core.errors import CourseError, SettingError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status: 0, 1 for what went wrong, 130 for Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.function(options)
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """say what is there and what is missing, with the command that mends it"""
+    from coursekit import doctor as examination
+
+    checks = examination.examine()
+    print(examination.report(checks))
+    return 1 if any(check.needed and not check.ok for check in checks) else 0
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """fetch pretrained weights into the cache (all that the course needs, or those named)"""
+    from coursekit.core import weights
+
+    names = options.names or weights.COURSE_NAMES
+    unknown = [name for name in names if name not in (*weights.NAMES, "paintings")]
+    if unknown:
+        there = ", ".join((*weights.NAMES, "paintings"))
+        raise SettingError(f"There is nothing called {unknown[0]!r} to fetch. Choose from {there}.")
+    for name in names:
+        if name == "paintings":
+            _fetch_paintings()
+        else:
+            path = weights.fetch(name)
+            print(f"{name:<12} ready, {path.stat().st_size / 2**20:6.1f} MiB  {path}")
+    return 0
+
+
+def _fetch_paintings() -> None:
+    from coursekit.datasets import paintings
+
+    for name in paintings.PAINTINGS:
+        print(f"{name:<12} ready  {paintings.fetch(name)}")
+
+
+def run(options: argparse.Namespace) -> int:
+    """execute a notebook and write it as one self-contained HTML file"""
+    from coursekit import execute, notebooks
+
+    path, start = notebooks.find(options.notebook), time.time()
+    target, executed = execute.run_notebook(
+        path, options.out, preset=options.preset, force=options.force
+    )
+    if executed:
+        print(f"{path.name} ran in {execute.seconds_since(start)}. The page: {target.resolve()}")
+    else:
+        print(f"Nothing has changed since the last run (--force runs again): {target.resolve()}")
+    return 0
+
+
+def render(options: argparse.Namespace) -> int:
+    """write notebooks as they lie, with the outputs they have, as HTML files"""
+    from coursekit import execute, notebooks
+
+    chosen = [notebooks.find(which) for which in options.notebooks] or notebooks.paths()
+    for target in execute.render(chosen, options.out):
+        print(target.resolve())
+    return 0
+
+
+def badge(options: argparse.Namespace) -> int:
+    """write the course's GitHub name into course.toml, every notebook and the README"""
+    from coursekit import notebooks
+
+    changed = notebooks.rewrite_repository(options.name)
+    for path in changed:
+        print(path)
+    print(f"{len(changed)} files changed; the course is now {options.name}.")
+    return 0
+
+
+def strip(options: argparse.Namespace) -> int:
+    """bring notebooks to the form that is committed: no widget state, nothing of this machine"""
+    from coursekit import notebooks
+
+    for path in [notebooks.find(which) for which in options.notebooks] or notebooks.paths():
+        changed = notebooks.write(path, notebooks.strip(notebooks.read(path)))
+        print(f"{path.name:<28} {'stripped' if changed else 'as it should be'}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="coursekit", description="The course on image synthesis.")
+    parser.add_argument("--version", action="version", version=f"coursekit {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    added = {}
+    for function in (doctor, fetch, run, render, badge, strip):
+        text = function.__doc__ or ""
+        added[function] = commands.add_parser(function.__name__, help=text, description=text)
+        added[function].set_defaults(function=function)
+    added[fetch].add_argument("names", nargs="*", metavar="NAME")
+    added[run].add_argument("notebook", metavar="NN", help="a number, a name or a path")
+    added[run].add_argument("--preset", choices=("ci", "quick", "full"), default="quick")
+    added[run].add_argument("--force", action="store_true", help="run even if nothing changed")
+    for function in (run, render):
+        added[function].add_argument("--out", type=Path, default=Path("build"), metavar="FOLDER")
+    for function in (render, strip):
+        added[function].add_argument("notebooks", nargs="*", metavar="NN")
+    added[badge].add_argument("name", metavar="OWNER/NAME")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Options and surroundings that every test shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything imports torch: tests run small, and one thread a worker leaves none to fight for.
+os.environ.setdefault("COURSEKIT_PRESET", "ci")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the slow tests as well")
+    parser.addoption("--only-slow", action="store_true", help="run the slow tests alone")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what was not asked for: deselected, not skipped, so that a skip stays a sign."""
+    slow, only = config.getoption("--slow"), config.getoption("--only-slow")
+
+    def wanted(item: pytest.Item) -> bool:
+        is_slow = item.get_closest_marker("slow") is not None
+        return is_slow if only else (slow or not is_slow)
+
+    chosen = [item for item in items if wanted(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    items[:] = chosen
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The top of the repository."""
+    return Path(__file__).resolve().parents[1]
