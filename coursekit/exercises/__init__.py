@@ -1,0 +1,1 @@
+"""Exercises of the course: the check engine and one module a topic."""

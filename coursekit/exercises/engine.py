@@ -1,0 +1,373 @@
+"""Checks that understand mistakes: ``check("texture.gram_matrix", mine)``.
+
+A check goes through layers and stops at the first that fails: not started, contract (types,
+shapes, side effects), values, gradient. A wrong value is compared with the exercise's catalogue of
+named mistakes, each a real wrong implementation.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib
+import inspect
+import linecache
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coursekit.core.errors import SettingError
+from coursekit.exercises.messages import say
+
+TOPICS = ("inversion", "texture", "gatys")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input to try. ``make`` returns fresh positional arguments every time.
+
+    ``tolerance`` is relative to the largest expected value.
+    """
+
+    name: str
+    make: Callable[[], tuple[Any, ...]]
+    tolerance: float = 1e-4
+    keywords: Callable[[], dict[str, Any]] = dict
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong implementation that people write, what it looks like, and the likely cause."""
+
+    name: str
+    wrong: Callable[..., Any]
+    symptom: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function to write: its stub, the reference, the cases and the known mistakes.
+
+    ``hints`` come in tiers, from a nudge to a plan; none gives the answer away. ``gradient``
+    says whether gradients are compared too.
+    """
+
+    id: str
+    title: str
+    points: int
+    stub: str
+    reference: Callable[..., Any]
+    cases: tuple[Case, ...]
+    hints: tuple[str, ...]
+    mistakes: tuple[Mistake, ...] = ()
+    gradient: bool = True
+
+
+@dataclass
+class Result:
+    """The outcome of a check.
+
+    Attributes:
+        exercise: what was checked.
+        status: ``"passed"``, ``"wrong"`` or ``"not started"``.
+        layer: where it stopped: ``"contract"``, ``"values"``, ``"gradient"``, or ``""``.
+        message: what is wrong and the likely cause, in a sentence or two.
+        mistake: the name of the catalogued mistake that does the same, if one does.
+    """
+
+    exercise: Exercise
+    status: str
+    layer: str = ""
+    message: str = ""
+    mistake: str | None = None
+    _hints_given: int = field(default=0, repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the answer is right."""
+        return self.status == "passed"
+
+    def hint(self) -> str:
+        """The next hint; call again for the one after it."""
+        hints = self.exercise.hints
+        if self._hints_given >= len(hints):
+            return say("no more hints")
+        self._hints_given += 1
+        text = hints[self._hints_given - 1]
+        return say("hint", number=self._hints_given, count=len(hints), text=text)
+
+    def __str__(self) -> str:
+        return say(
+            self.status,
+            title=self.exercise.title,
+            message=self.message,
+            cases=len(self.exercise.cases),
+        )
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        colour = {"passed": "#2e7d32", "wrong": "#c62828"}.get(self.status, "#757575")
+        text = html.escape(str(self)).replace("\n", "<br>")
+        if self.status == "wrong" and self.exercise.hints:
+            text += f"<br><small>{html.escape(say('more'))}</small>"
+        return (
+            f'<div style="border-left:4px solid {colour};padding:4px 10px;font-family:monospace">'
+            f"{text}</div>"
+        )
+
+
+class _Failed(Exception):
+    """A layer that the answer does not get through."""
+
+    def __init__(self, layer: str, message: str, mistake: str | None = None) -> None:
+        super().__init__(message)
+        self.layer, self.message, self.mistake = layer, message, mistake
+
+
+def find(id: str) -> Exercise:
+    """The exercise called ``id``, such as ``"texture.gram_matrix"``.
+
+    Raises:
+        SettingError: there is none; the message lists those of the topic, or the topics.
+    """
+    topic = id.split(".")[0]
+    if topic not in TOPICS:
+        raise SettingError(f"There is no exercise {id!r}. Topics: {', '.join(TOPICS)}.")
+    known = {exercise.id: exercise for exercise in of_topic(topic)}
+    if id not in known:
+        raise SettingError(f"There is no exercise {id!r}. In this topic: {', '.join(known)}.")
+    return known[id]
+
+
+def of_topic(topic: str) -> tuple[Exercise, ...]:
+    """All exercises of a topic, in the order of the notebook."""
+    return importlib.import_module(f"coursekit.exercises.{topic}").EXERCISES
+
+
+def check(id: str, answer: Callable[..., Any]) -> Result:
+    """Compare a student's function with the course's own, and say what is wrong with it.
+
+    Args:
+        id: the exercise, such as ``"texture.gram_matrix"``.
+        answer: the student's function.
+
+    Returns:
+        A result that shows itself in a notebook; ``.hint()`` gives one hint after another.
+
+    Raises:
+        SettingError: there is no such exercise. A wrong answer raises nothing.
+    """
+    exercise = find(id)
+    try:
+        _contract(exercise, answer)
+        for case in exercise.cases:
+            _check_case(exercise, case, answer)
+        for case in exercise.cases if exercise.gradient else ():
+            _check_gradient(exercise, case, answer)
+    except NotImplementedError:
+        return Result(exercise, "not started")
+    except _Failed as failure:
+        return Result(exercise, "wrong", failure.layer, failure.message, failure.mistake)
+    return Result(exercise, "passed")
+
+
+def _contract(exercise: Exercise, answer: Any) -> None:
+    if not callable(answer):
+        raise _Failed("contract", say("not callable", found=type(answer).__name__))
+    first = exercise.cases[0]
+    try:
+        signature = inspect.signature(answer)
+        signature.bind(*first.make(), **first.keywords())
+    except TypeError as error:
+        expected = tuple(inspect.signature(exercise.reference).parameters)
+        message = say("parameters", found=f"{signature}", expected=f"({', '.join(expected)})")
+        raise _Failed("contract", message) from error
+    except ValueError:  # a builtin without a signature is simply called
+        return
+
+
+def _check_case(exercise: Exercise, case: Case, answer: Callable[..., Any]) -> None:
+    expected = _parts(exercise.reference(*case.make(), **case.keywords()))
+    arguments = case.make()
+    output = _call(answer, arguments, case)
+    _check_contract(output, expected, case)
+    _check_inputs(arguments, case)
+    found = _parts(output)
+    for part, target in expected.items():
+        if not _agree(found[part], target, case.tolerance):
+            raise _wrong_values(exercise, case, part, found[part], target)
+
+
+def _call(answer: Callable[..., Any], arguments: tuple[Any, ...], case: Case) -> Any:
+    try:
+        return answer(*arguments, **case.keywords())
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        message = say(
+            "exception",
+            where=_where(answer, error),
+            kind=type(error).__name__,
+            text=str(error),
+            case=case.name,
+        )
+        raise _Failed("contract", message) from error
+
+
+def _where(answer: Callable[..., Any], error: Exception) -> str:
+    """The last line of the student's own code on the way to the error."""
+    own = getattr(getattr(answer, "__code__", None), "co_filename", None)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
+    if not frames:
+        return ""
+    line = frames[-1].lineno or 0
+    return say("where", line=line, code=linecache.getline(frames[-1].filename, line).strip())
+
+
+def _parts(output: Any) -> dict[str, Tensor]:
+    """A tensor, a number, a tuple or a dict as named tensors."""
+    if isinstance(output, Mapping):
+        return {f" [{key!r}]": torch.as_tensor(value) for key, value in output.items()}
+    if isinstance(output, (tuple, list)):
+        return {f" [{index}]": torch.as_tensor(value) for index, value in enumerate(output)}
+    return {"": torch.as_tensor(output)}
+
+
+def _kind(parts: dict[str, Tensor]) -> str:
+    return "a tensor" if list(parts) == [""] else f"{len(parts)} parts"
+
+
+def _check_contract(output: Any, expected: dict[str, Tensor], case: Case) -> None:
+    if output is None:
+        raise _Failed("contract", say("nothing", case=case.name))
+    try:
+        found = _parts(output)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind, wanted = type(output).__name__, _kind(expected)
+        message = say("type", found=kind, expected=wanted, case=case.name)
+        raise _Failed("contract", message) from error
+    if list(found) != list(expected) and set(found) != set(expected):
+        names = {"found": ", ".join(found) or "none", "expected": ", ".join(expected)}
+        raise _Failed("contract", say("keys", **names, case=case.name))
+    for part, target in expected.items():
+        _check_tensor(found[part], target, part, case)
+
+
+def _check_tensor(found: Tensor, target: Tensor, part: str, case: Case) -> None:
+    facts = {"part": part, "case": case.name}
+    if found.shape != target.shape:
+        shapes = {"found": tuple(found.shape), "expected": tuple(target.shape)}
+        raise _Failed("contract", say("shape", **shapes, **facts))
+    if found.is_floating_point() != target.is_floating_point():
+        raise _Failed("contract", say("dtype", found=found.dtype, expected=target.dtype, **facts))
+    if found.is_floating_point() and not torch.isfinite(found).all():
+        raise _Failed("contract", say("not finite", **facts))
+
+
+def _check_inputs(arguments: tuple[Any, ...], case: Case) -> None:
+    for used, fresh in zip(_leaves(arguments), _leaves(case.make()), strict=False):
+        if used.shape != fresh.shape or not torch.equal(used, fresh):
+            raise _Failed("contract", say("changed", case=case.name))
+
+
+def _leaves(arguments: Any) -> list[Tensor]:
+    if isinstance(arguments, Tensor):
+        return [arguments]
+    if isinstance(arguments, Mapping):
+        arguments = list(arguments.values())
+    if isinstance(arguments, (tuple, list)):
+        return [leaf for each in arguments for leaf in _leaves(each)]
+    return []
+
+
+def _agree(found: Tensor, target: Tensor, tolerance: float) -> bool:
+    if not target.is_floating_point():
+        return torch.equal(found, target)
+    scale = float(target.detach().abs().max()) if target.numel() else 0.0
+    difference = (found.detach().double() - target.detach().double()).abs()
+    return not target.numel() or float(difference.max()) <= tolerance * max(scale, 1e-8)
+
+
+def _wrong_values(
+    exercise: Exercise, case: Case, part: str, found: Tensor, target: Tensor
+) -> _Failed:
+    for mistake in exercise.mistakes:
+        if _reproduces(mistake, case, part, found):
+            message = say("mistake", symptom=mistake.symptom, cause=mistake.cause)
+            return _Failed("values", message, mistake.name)
+    message = say(
+        "values",
+        case=case.name,
+        part=part,
+        relation=_relation(found, target),
+        expected=_few(target),
+        got=_few(found),
+    )
+    return _Failed("values", message)
+
+
+def _reproduces(mistake: Mistake, case: Case, part: str, found: Tensor) -> bool:
+    try:
+        theirs = _parts(mistake.wrong(*case.make(), **case.keywords()))[part]
+    except Exception:  # a wrong implementation may fail on this case
+        return False
+    return theirs.shape == found.shape and _agree(found, theirs, case.tolerance)
+
+
+def _few(tensor: Tensor, count: int = 6) -> str:
+    values = ", ".join(f"{value:.5g}" for value in tensor.detach().flatten()[:count].tolist())
+    return f"{values}{', …' if tensor.numel() > count else ''}"
+
+
+def _relation(found: Tensor, target: Tensor) -> str:
+    """What simple change would turn the one into the other, if there is one."""
+    got, wanted = found.detach().double(), target.detach().double()
+    if got.numel() > 1 and float(wanted.norm()) > 0:
+        factor = float((got * wanted).sum() / wanted.square().sum())
+        if factor and torch.allclose(got, factor * wanted, rtol=1e-3, atol=1e-9):
+            return say("factor", factor=factor)
+        offset = float((got - wanted).mean())
+        if torch.allclose(got - offset, wanted, rtol=1e-3, atol=1e-6 * float(wanted.abs().max())):
+            return say("offset", offset=offset)
+        if got.dim() >= 2 and got.shape == got.mT.shape and torch.allclose(got.mT, wanted):
+            return say("transposed")
+    elif got.numel() == 1 and float(wanted):
+        return say("factor", factor=float(got) / float(wanted))
+    error = float((got - wanted).abs().max())
+    return say("largest", error=error, scale=float(wanted.abs().max()))
+
+
+def _check_gradient(exercise: Exercise, case: Case, answer: Callable[..., Any]) -> None:
+    expected = _gradients(exercise.reference, case)
+    if not expected:
+        return
+    found = _gradients(answer, case)
+    for mine, theirs in zip(found or [None] * len(expected), expected, strict=True):
+        if theirs is None:
+            continue
+        if mine is None or (float(theirs.abs().max()) > 0 and float(mine.abs().max()) == 0):
+            raise _Failed("gradient", say("no gradient", case=case.name))
+        if not _agree(mine, theirs, 10 * case.tolerance):
+            lengths = {"expected": float(theirs.norm()), "got": float(mine.norm())}
+            raise _Failed("gradient", say("gradient", case=case.name, **lengths))
+
+
+def _gradients(function: Callable[..., Any], case: Case) -> list[Tensor | None]:
+    """Gradients of a weighted sum of the outputs with respect to every floating input."""
+    arguments = case.make()
+    leaves = [leaf for leaf in _leaves(arguments) if leaf.is_floating_point()]
+    for leaf in leaves:
+        leaf.requires_grad_(True)
+    total = torch.zeros((), dtype=torch.float64)
+    for output in _parts(function(*arguments, **case.keywords())).values():
+        if output.is_floating_point():
+            weights = torch.linspace(0.5, 1.5, max(output.numel(), 1), dtype=torch.float64)
+            total = total + (output.flatten().double() * weights[: output.numel()]).sum()
+    if not total.requires_grad or not leaves:
+        return []
+    return list(torch.autograd.grad(total, leaves, allow_unused=True))
