@@ -4,7 +4,7 @@ ENGLISH = {
     "passed": "{title}: correct. {cases} cases agree with the course's own function.",
     "not started": "{title}: not started. Later cells use the course's own function meanwhile.",
     "wrong": "{title}: not yet. {message}",
-    "not callable": "Expected a function, got {found}. Hand in the function itself, not its result.",
+    "not callable": "Expected a function, got {found}. Hand in the function, not its result.",
     "parameters": "The function takes {found}; expected {expected}.",
     "exception": "{where}{kind}: {text} (in the case “{case}”).",
     "where": "Line {line} of your code, `{code}`, raised ",
@@ -15,7 +15,8 @@ ENGLISH = {
     "dtype": "The result{part} is {found}; expected {expected} (case “{case}”).",
     "not finite": "The result{part} has NaN or infinite values (case “{case}”).",
     "changed": "The function changed its input in place (case “{case}”). Work on a copy.",
-    "values": "Case “{case}”: the values differ{part}. {relation}\nExpected {expected}\nGot      {got}",
+    "values": "Case “{case}”: the values differ{part}. {relation}\n"
+    "Expected {expected}\nGot      {got}",
     "mistake": "{symptom} Likely cause: {cause}",
     "factor": "Yours is {factor:.4g} times what is expected, everywhere.",
     "offset": "Yours is larger by {offset:.4g} everywhere.",
@@ -23,9 +24,9 @@ ENGLISH = {
     "largest": "The largest difference is {error:.3g}, on values of about {scale:.3g}.",
     "no gradient": "No gradient flows back to the input (case “{case}”). "
     "Is there a .detach(), .item(), .numpy() or no_grad() on the way?",
-    "gradient": "The values are right but the gradient differs (case “{case}”): expected a length of "
-    "{expected:.4g}, got {got:.4g}. Is a part of the computation detached?",
-    "no more hints": "There are no more hints. Compare your function with the formula term by term.",
+    "gradient": "The values are right but the gradient differs (case “{case}”): expected a length "
+    "of {expected:.4g}, got {got:.4g}. Is a part of the computation detached?",
+    "no more hints": "There are no more hints. Compare your function with the formula, term by term.",
     "hint": "Hint {number} of {count}: {text}",
     "more": "Ask for a hint: `_.hint()` in the next cell.",
 }
