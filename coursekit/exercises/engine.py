@@ -230,16 +230,22 @@ def _where(answer: Callable[..., Any], error: Exception) -> str:
 
 
 def _parts(output: Any) -> dict[str, Tensor]:
-    """A tensor, a number, a tuple or a dict as named tensors."""
+    """A tensor, a number, a tuple or a dict as named tensors; TypeError for anything else."""
     if isinstance(output, Mapping):
-        return {f" [{key!r}]": torch.as_tensor(value) for key, value in output.items()}
+        return {f" [{key!r}]": _tensor(value) for key, value in output.items()}
     if isinstance(output, (tuple, list)):
-        return {f" [{index}]": torch.as_tensor(value) for index, value in enumerate(output)}
-    return {"": torch.as_tensor(output)}
+        return {f" [{index}]": _tensor(value) for index, value in enumerate(output)}
+    return {"": _tensor(output)}
+
+
+def _tensor(value: Any) -> Tensor:
+    if not isinstance(value, (Tensor, bool, int, float)):
+        raise TypeError(type(value).__name__)
+    return torch.as_tensor(value)
 
 
 def _kind(parts: dict[str, Tensor]) -> str:
-    return "a tensor" if list(parts) == [""] else f"{len(parts)} parts"
+    return "one tensor" if list(parts) == [""] else f"{len(parts)} tensors"
 
 
 def _check_contract(output: Any, expected: dict[str, Tensor], case: Case) -> None:
@@ -247,12 +253,14 @@ def _check_contract(output: Any, expected: dict[str, Tensor], case: Case) -> Non
         raise _Failed("contract", say("nothing", case=case.name))
     try:
         found = _parts(output)
-    except (TypeError, ValueError, RuntimeError) as error:
-        kind, wanted = type(output).__name__, _kind(expected)
-        message = say("type", found=kind, expected=wanted, case=case.name)
-        raise _Failed("contract", message) from error
-    if list(found) != list(expected) and set(found) != set(expected):
-        names = {"found": ", ".join(found) or "none", "expected": ", ".join(expected)}
+    except TypeError as error:
+        names = {"found": f"a {error}", "expected": _kind(expected)}
+        raise _Failed("contract", say("type", **names, case=case.name)) from error
+    if len(found) != len(expected) or ("" in found) != ("" in expected):
+        names = {"found": _kind(found), "expected": _kind(expected)}
+        raise _Failed("contract", say("type", **names, case=case.name))
+    if set(found) != set(expected):
+        names = {"found": "".join(found), "expected": "".join(expected)}
         raise _Failed("contract", say("keys", **names, case=case.name))
     for part, target in expected.items():
         _check_tensor(found[part], target, part, case)
@@ -387,7 +395,7 @@ def _gradients(function: Callable[..., Any], case: Case) -> list[Tensor | None]:
     for leaf in leaves:
         leaf.requires_grad_(True)
     total = torch.zeros((), dtype=torch.float64)
-    for output in _parts(function(*arguments, **case.keywords())).values():
+    for output in _parts(_call(function, arguments, case)).values():
         if output.is_floating_point():
             weights = torch.linspace(0.5, 1.5, max(output.numel(), 1), dtype=torch.float64)
             total = total + (output.flatten().double() * weights[: output.numel()]).sum()

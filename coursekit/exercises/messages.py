@@ -26,7 +26,7 @@ ENGLISH = {
     "Is there a .detach(), .item(), .numpy() or no_grad() on the way?",
     "gradient": "The values are right but the gradient differs (case “{case}”): expected a length "
     "of {expected:.4g}, got {got:.4g}. Is a part of the computation detached?",
-    "no more hints": "There are no more hints. Compare your function with the formula, term by term.",
+    "no more hints": "There are no more hints. Go through the formula again, term by term.",
     "hint": "Hint {number} of {count}: {text}",
     "more": "Ask for a hint: `_.hint()` in the next cell.",
 }
