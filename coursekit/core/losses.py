@@ -1,6 +1,7 @@
 """The losses of the course: one small function a formula. Each returns a scalar.
 
 Sums run over one image; the batch is averaged, so that a batch of twins costs what one costs.
+Half-precision inputs are summed in float32; float32 and float64 stay what they are.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
         target: :math:`P`, those of the content image, (N or 1, C, H, W).
 
     Raises:
-        ShapeError: the maps differ in size.
+        ShapeError: the maps differ in size, or are not four-dimensional.
     """
-    _same(features.shape[1:], target.shape[1:])
-    return (features - target).float().square().sum() / (2 * features.shape[0])
+    _dimensions(features, 4)
+    _same(features, target)
+    return _wide(features - target).square().sum() / (2 * features.shape[0])
 
 
 def gram_matrix(features: Tensor, normalise: bool = True) -> Tensor:
@@ -34,15 +36,14 @@ def gram_matrix(features: Tensor, normalise: bool = True) -> Tensor:
             gives the paper's plain sum.
 
     Returns:
-        (N, C, C) float32, symmetric and positive semi-definite.
+        (N, C, C), symmetric and positive semi-definite.
 
     Raises:
         ShapeError: not four dimensions.
     """
-    if features.dim() != 4:
-        raise ShapeError(f"Expected features (N, C, H, W), got {tuple(features.shape)}.")
+    _dimensions(features, 4)
     # Transposing first keeps channels_last maps where they lie: no copy before the product.
-    rows = features.permute(0, 2, 3, 1).flatten(1, 2).float()
+    rows = _wide(features.permute(0, 2, 3, 1).flatten(1, 2))
     gram = rows.mT @ rows
     return gram / rows.shape[1] if normalise else gram
 
@@ -58,17 +59,24 @@ def style_loss(gram: Tensor, target: Tensor) -> Tensor:
         target: :math:`A`, those of the style image, (N or 1, C, C).
 
     Raises:
-        ShapeError: the matrices differ in size.
+        ShapeError: the matrices differ in size, or are not three-dimensional.
     """
-    _same(gram.shape[1:], target.shape[1:])
-    return (gram - target).square().sum() / (4 * gram.shape[0] * gram.shape[1] ** 2)
+    _dimensions(gram, 3)
+    _same(gram, target)
+    difference = _wide(gram - target)
+    return difference.square().sum() / (4 * gram.shape[0] * gram.shape[1] ** 2)
 
 
 def total_variation(images: Tensor) -> Tensor:
     r"""Squared total variation :math:`\sum (x_{i,j+1}-x_{i,j})^2 + (x_{i+1,j}-x_{i,j})^2`.
 
     The regulariser of the lecture: summed over channels and positions of (N, C, H, W).
+
+    Raises:
+        ShapeError: not four dimensions.
     """
+    _dimensions(images, 4)
+    images = _wide(images)
     across = images[..., :, 1:] - images[..., :, :-1]
     down = images[..., 1:, :] - images[..., :-1, :]
     return (across.square().sum() + down.square().sum()) / images.shape[0]
@@ -82,8 +90,10 @@ def isotropic_total_variation(images: Tensor, beta: float = 1.0, epsilon: float 
     ``epsilon`` keeps the root differentiable where the image is flat.
 
     Raises:
-        ShapeError: the images are less than 2 pixels wide or high.
+        ShapeError: not four dimensions, or less than 2 pixels wide or high.
     """
+    _dimensions(images, 4)
+    images = _wide(images)
     if min(images.shape[-2:]) < 2:
         raise ShapeError(f"Images of at least 2×2 pixels are needed, got {tuple(images.shape)}.")
     across = (images[..., :-1, 1:] - images[..., :-1, :-1]).square()
@@ -98,7 +108,11 @@ def channel_statistics(features: Tensor, epsilon: float = 0.0) -> tuple[Tensor, 
     """Mean and standard deviation over the positions of (N, C, H, W): two of (N, C, 1, 1).
 
     The standard deviation divides by M, not M - 1; ``epsilon`` is added to the variance.
+
+    Raises:
+        ShapeError: not four dimensions.
     """
+    _dimensions(features, 4)
     variance, mean = torch.var_mean(features, dim=(2, 3), keepdim=True, correction=0)
     return mean, (variance + epsilon).sqrt()
 
@@ -111,19 +125,38 @@ def channel_statistics_loss(features: Tensor, target: Tensor) -> Tensor:
     The maps may differ in height and width, not in channels.
 
     Raises:
-        ShapeError: the channels differ.
+        ShapeError: the channels differ, or the maps are not four-dimensional.
     """
-    _same(features.shape[1:2], target.shape[1:2])
+    _dimensions(features, 4)
+    _dimensions(target, 4)
+    _same(features, target, compared=slice(1, 2))
     # A flat channel has variance 0, where the root has no derivative.
     (mean, std), (target_mean, target_std) = (
-        channel_statistics(each.float(), epsilon=1e-8) for each in (features, target)
+        channel_statistics(_wide(each), epsilon=1e-8) for each in (features, target)
     )
     return ((mean - target_mean).square() + (std - target_std).square()).sum() / features.shape[0]
 
 
-def _same(found: torch.Size, expected: torch.Size) -> None:
-    if found != expected:
+def _wide(values: Tensor) -> Tensor:
+    """float16 and bfloat16 -> float32: sums of many squares need the digits and the range."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def _dimensions(values: Tensor, count: int) -> None:
+    if values.dim() != count:
+        names = "(N, C, H, W)" if count == 4 else "(N, C, C)"
+        raise ShapeError(f"Expected a tensor {names}, got {tuple(values.shape)}.")
+
+
+def _same(found: Tensor, expected: Tensor, compared: slice = slice(1, None)) -> None:
+    sizes = f"{tuple(found.shape)} against {tuple(expected.shape)}"
+    if found.shape[compared] != expected.shape[compared]:
         raise ShapeError(
-            f"The two sides differ: {tuple(found)} against {tuple(expected)} (without the batch). "
-            "Take both from the same layer, at the same image size where positions count."
+            f"The two sides differ: {sizes}. Take both from the same layer, at the "
+            "same image size where positions count."
+        )
+    # More targets than images would broadcast and be summed as if there were more images.
+    if expected.shape[0] not in (1, found.shape[0]):
+        raise ShapeError(
+            f"The batches differ: {sizes}. Give one target for all images, or one for each."
         )
