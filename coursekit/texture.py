@@ -116,6 +116,8 @@ def _check_rgb(*images: Tensor) -> None:
 
 # --- Colour transfer -----------------------------------------------------------------------------
 
+# A channel with a smaller deviation counts as flat: dividing by it would blow up rounding errors.
+_FLAT = 1e-4
 
 def match_channel_statistics(image: Tensor, reference: Tensor) -> Tensor:
     r"""Give each channel of ``image`` the mean and standard deviation of the reference's channel:
@@ -134,8 +136,7 @@ def match_channel_statistics(image: Tensor, reference: Tensor) -> Tensor:
     _check_pair(image, reference)
     mean, std = channel_statistics(image)
     reference_mean, reference_std = channel_statistics(reference)
-    tiny = torch.finfo(image.dtype).eps
-    return (image - mean) / std.clamp_min(tiny) * reference_std + reference_mean
+    return (image - mean) / std.clamp_min(_FLAT) * reference_std + reference_mean
 
 
 def colour_covariance(images: Tensor) -> Tensor:
