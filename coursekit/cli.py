@@ -56,10 +56,18 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def _fetch_paintings() -> None:
+    """Fetch every painting that can be had; the first failure is raised after the last try."""
     from coursekit.datasets import paintings
 
+    failures = []
     for name in paintings.PAINTINGS:
-        print(f"{name:<12} ready  {paintings.fetch(name)}")
+        try:
+            print(f"{name:<20} ready  {paintings.fetch(name)}")
+        except CourseError as error:
+            failures.append(error)
+            print(f"{name:<20} not to be had")
+    if failures:
+        raise failures[0]
 
 
 def run(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import importlib
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +21,6 @@ from typing import Any
 from coursekit.core.errors import CourseError
 
 GIB = 2**30
-_REINSTALL = "python3 course.py lab (after deleting the folder .venv), or: {}"
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,13 @@ def _guarded(looker: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     try:
         yield from looker()
     except CourseError as error:
-        yield Check(name, False, str(error), "see the sentence on this line")
+        yield Check(name, False, str(error), "do what this line says")
+    except ImportError as error:
+        found = f"cannot be looked at: {error.name or _brief(error)} does not import"
+        yield Check(name, False, found, f"pip install --force-reinstall {error.name or 'torch'}")
     except Exception as error:
-        yield Check(name, False, f"could not be examined: {_brief(error)}", "coursekit doctor")
+        found = f"cannot be looked at: {_brief(error)}"
+        yield Check(name, False, found, "mend the lines above, then run coursekit doctor again")
 
 
 def report(checks: list[Check]) -> str:
@@ -165,6 +169,15 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
+def _can_write(folder: Path) -> bool:
+    """Try it: what the system says about permissions is not the whole truth everywhere."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def _cache() -> Iterator[Check]:
     from coursekit.core import runtime
 
@@ -173,7 +186,7 @@ def _cache() -> Iterator[Check]:
     mend = "set COURSEKIT_CACHE to a folder that you may write to"
     if not there.is_dir():
         yield Check("cache", False, f"{there} is not a folder", mend)
-    elif not os.access(there, os.W_OK | os.X_OK):
+    elif not _can_write(there):
         yield Check("cache", False, f"{folder} cannot be written to", mend)
     else:
         state = "" if folder.exists() else " (made on first use)"
