@@ -113,7 +113,6 @@ class FeatureExtractor(nn.Module):
         _check_choice("padding", padding, _PADDINGS)
         _check_choice("weights", weights, ("imagenet", "random"))
         _check_choice("precision", precision, ("float32", "bfloat16"))
-        self.dtype = torch.float32 if precision == "float32" else torch.bfloat16
         depth = 1 + max(names.index(layer) for layer in self.layers)
         self.body = _build(network, names[:depth], pool, padding)
         _fill(self.body, network, weights, seed)
@@ -121,7 +120,8 @@ class FeatureExtractor(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         # channels_last measured 0.9 of the time on CPUs (benchmarks/bench_gatys.py).
-        self.body.to(dtype=self.dtype, memory_format=torch.channels_last)
+        dtype = torch.float32 if precision == "float32" else torch.bfloat16
+        self.body.to(dtype=dtype, memory_format=torch.channels_last)
         self.requires_grad_(False).eval()
 
     def _set_inplace(self) -> None:
@@ -131,6 +131,11 @@ class FeatureExtractor(nn.Module):
             if isinstance(layer, nn.ReLU):
                 layer.inplace = previous not in self.layers
             previous = name
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that it computes in, also after ``.double()`` or ``.to(torch.bfloat16)``."""
+        return self.body[0].weight.dtype
 
     @property
     def channels(self) -> dict[str, int]:
@@ -149,7 +154,8 @@ class FeatureExtractor(nn.Module):
             kernel, stride, padding = _geometry(layer)
             size = max((size - 1) * stride + kernel - 2 * padding, 1)
             if isinstance(layer, nn.Conv2d) and layer.padding_mode in ("reflect", "circular"):
-                size = max(size, padding + 1)
+                # torch mirrors at most all pixels but the border's, and wraps around once.
+                size = max(size, padding + (layer.padding_mode == "reflect"))
         return size
 
     def train(self, mode: bool = True) -> FeatureExtractor:
@@ -179,9 +185,10 @@ class FeatureExtractor(nn.Module):
         if images.dim() != 4 or images.shape[1] != 3:
             raise ImageError(f"Expected images (N, 3, H, W), got {tuple(images.shape)}.")
         if min(images.shape[-2:]) < self.minimum_size:
+            deepest = list(self.body.named_children())[-1][0]
             raise ImageError(
                 f"Images of {images.shape[-2]}×{images.shape[-1]} pixels are too small for "
-                f"{self.layers[-1]} of {self.network}: at least {self.minimum_size} are needed."
+                f"{deepest} of {self.network}: at least {self.minimum_size} are needed."
             )
 
     def extra_repr(self) -> str:
@@ -192,8 +199,8 @@ def _check_layers(network: str, layers: tuple[str, ...]) -> list[str]:
     names = list(layer_names(network))
     unknown = [layer for layer in layers if layer not in names]
     if unknown or not layers:
-        asked = f"no layer {', '.join(map(repr, unknown))}" if unknown else "at least one to choose"
-        raise LayerError(f"{network} has {asked}. Its layers: {', '.join(names)}.")
+        wrong = f"no layer {', '.join(map(repr, unknown))}" if unknown else "layers to choose from"
+        raise LayerError(f"{network} has {wrong}. Ask for one or more of: {', '.join(names)}.")
     return names
 
 
@@ -251,7 +258,6 @@ def _geometry(layer: nn.Module) -> tuple[int, int, int]:
     return first(layer.kernel_size), first(layer.stride), first(layer.padding)
 
 
-@torch.no_grad()
 def receptive_field(network: str, layer: str) -> int:
     """Side, in input pixels, of the square that one unit of ``layer`` sees."""
     _check_layers(network, (layer,))
