@@ -174,35 +174,52 @@ def cubist_shards(size: int, seed: int = 1913) -> NDArray[np.uint8]:
 
 def _planes(rng: np.random.Generator, side: int) -> tuple[Array, Array, Array]:
     """Colour (side, side, 3), brush angle (side, side) and contours (n, 12, 2) of the planes."""
-    x, y = grid(side)
     colour = ramp(OCHRE, 0.4 + 0.3 * fractal_noise(rng, side, 3))
     angle = np.full((side, side), 0.6, np.float32)
-    lines = []
     main = rng.permutation(np.concatenate([np.full(3, 0.55), np.full(2, 2.1)]))
     count = 230
+    lines = []
     for index in range(count):
         size = 0.32 * (1 - index / count) ** 1.5 + 0.045
         centre = rng.uniform(-0.05, 1.05, 2)
         if index > 90:
             centre = 0.5 + 0.26 * rng.standard_normal(2)
         turn = main[index % 5] + 0.35 * rng.standard_normal()
-        u = ((x - centre[0]) * np.cos(turn) + (y - centre[1]) * np.sin(turn)) / size
-        v = ((y - centre[1]) * np.cos(turn) - (x - centre[0]) * np.sin(turn)) / size
-        depth, outline = _shard(rng, u, v)
-        shape = smoothstep(-0.012, 0.012, depth)
-        shade = rng.uniform(0.2, 0.8) + rng.uniform(0.35, 0.65) * (u if index % 2 else v)
-        hue = rng.choice(4, p=(0.34, 0.19, 0.37, 0.10))
-        paint = ramp((OCHRE, ROSE, SMOKE, ACCENT)[hue], shade)
-        rim = smoothstep(0.035, 0.0, depth * size / 0.12) * smoothstep(-0.1, 0.4, v)
-        paint = paint * (1 - 0.75 * rim[..., None])
-        fade = smoothstep(1.3, -0.6, v) if index % 3 == 0 else np.ones_like(v)
-        mask = (shape * fade)[..., None]
-        colour = colour * (1 - mask) + paint * mask
-        angle = np.where(shape > 0.5, turn + (0.0 if index % 2 else np.pi / 2), angle)
+        outline = _lay_plane(rng, colour, angle, centre, size, turn, index)
         if index > count - 45 and index % 2:
             spin = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
             lines.append(centre + size * outline @ spin)
-    return colour.astype(np.float32), angle.astype(np.float32), np.asarray(lines, np.float32)
+    return colour, angle, np.asarray(lines, np.float32)
+
+
+def _lay_plane(
+    rng: np.random.Generator,
+    colour: Array,
+    angle: Array,
+    centre: NDArray,
+    size: float,
+    turn: float,
+    index: int,
+) -> NDArray:
+    """Paint one plane into ``colour`` and ``angle``; returns one of its edges in its own axes."""
+    side = len(colour)
+    low = np.clip(((centre - 1.6 * size) * side).astype(int), 0, side)
+    high = np.clip(((centre + 1.6 * size) * side).astype(int) + 1, 0, side)
+    here = (slice(low[1], high[1]), slice(low[0], high[0]))
+    x, y = (plane[here] - c for plane, c in zip(grid(side), centre, strict=True))
+    u = (x * np.cos(turn) + y * np.sin(turn)) / size
+    v = (y * np.cos(turn) - x * np.sin(turn)) / size
+    depth, outline = _shard(rng, u, v)
+    shape = smoothstep(-0.012, 0.012, depth)
+    shade = rng.uniform(0.2, 0.8) + rng.uniform(0.35, 0.65) * (u if index % 2 else v)
+    hue = rng.choice(4, p=(0.34, 0.19, 0.37, 0.10))
+    paint = ramp((OCHRE, ROSE, SMOKE, ACCENT)[hue], shade)
+    rim = smoothstep(0.035, 0.0, depth * size / 0.12) * smoothstep(-0.1, 0.4, v)
+    fade = smoothstep(1.3, -0.6, v) if index % 3 == 0 else np.ones_like(v)
+    mask = (shape * fade)[..., None]
+    colour[here] = colour[here] * (1 - mask) + paint * (1 - 0.75 * rim[..., None]) * mask
+    angle[here] = np.where(shape > 0.5, turn + (0.0 if index % 2 else np.pi / 2), angle[here])
+    return outline
 
 
 def _shard(rng: np.random.Generator, u: NDArray, v: NDArray) -> tuple[NDArray, NDArray]:
