@@ -51,7 +51,7 @@ def fetch(options: argparse.Namespace) -> int:
             _fetch_paintings()
         else:
             path = weights.fetch(name)
-            print(f"{name:<12} ready, {path.stat().st_size / 2**20:6.1f} MiB  {path}")
+            print(f"{name:<12} ready, {path.stat().st_size / 2**20:6.2f} MiB  {path}")
     return 0
 
 

@@ -109,7 +109,9 @@ def _torch() -> Iterator[Check]:
     torch, wrong = _import("torch")
     if torch is None:
         mend = "pip install --force-reinstall torch torchvision"
-        yield Check("torch", False, wrong, mend if "broken" in wrong else "pip install torch")
+        yield Check(
+            "torch", False, wrong, mend if "broken" in wrong else "pip install torch torchvision"
+        )
         return
     yield Check("torch", True, str(torch.__version__))
     yield _pair(str(torch.__version__))
@@ -198,7 +200,7 @@ def _weights() -> Iterator[Check]:
 
     for name in weights.NAMES:
         status = weights.status(name)
-        found = status.problem or f"{status.path.stat().st_size / 2**20:.1f} MiB"
+        found = status.problem or f"{status.path.stat().st_size / 2**20:.2f} MiB"
         needed = name in weights.COURSE_NAMES
         mend = f"coursekit fetch {name}"
         yield Check(f"weights {name}", status.present and not status.problem, found, mend, needed)

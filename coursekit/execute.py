@@ -6,6 +6,7 @@ import asyncio
 import copy
 import hashlib
 import html
+import logging
 import os
 import re
 import signal
@@ -126,7 +127,7 @@ def execute(
         failure = runner.failure("", interrupted=True)
     except CellExecutionError as error:
         interrupted = error.ename == "KeyboardInterrupt"
-        failure = runner.failure(_plain(str(error)), interrupted=interrupted)
+        failure = runner.failure(_plain(error.traceback), interrupted=interrupted)
     except DeadKernelError:
         text = "The kernel died. Most often the memory is full: close other programs."
         failure = runner.failure(text, interrupted=runner.interrupts > 0)
@@ -254,6 +255,7 @@ def _kernel_manager() -> Any:
     class ThisPython(KernelSpecManager):
         def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
             command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            command.append("--log-level=ERROR")
             return KernelSpec(argv=command, display_name="Python 3", language="python")
 
     return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
@@ -281,6 +283,7 @@ def write_html(
     for cell in page["cells"]:
         _prepare_cell(cell)
     exporter = HTMLExporter(embed_images=True)
+    exporter.log.setLevel(logging.ERROR)  # it would warn of each figure without alternative text
     exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = ""
     resources = {"metadata": {"name": source.stem, "path": str(source.parent)}}
     text, _ = exporter.from_notebook_node(nbformat.from_dict(page), resources=resources)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from coursekit import doctor
+from coursekit.core import weights
 from coursekit.core.errors import DataError
 
 BLOCK = """
@@ -47,6 +48,14 @@ def _line(report: str, name: str) -> str:
     return "\n".join(lines[index : index + 2])
 
 
+@pytest.fixture
+def fetched() -> None:
+    """The weights that the course needs are in the cache."""
+    for name in weights.COURSE_NAMES:
+        weights.fetch(name, progress=False)
+
+
+@pytest.mark.usefixtures("fetched")
 def test_here_all_that_is_needed_is_there() -> None:
     status, report = _doctor()
     assert status == 0, report
@@ -55,19 +64,23 @@ def test_here_all_that_is_needed_is_there() -> None:
         assert _line(report, name).startswith("ok "), report
 
 
-@pytest.mark.parametrize("missing", ["torch", "torchvision", "ipywidgets"])
-def test_a_missing_package_is_named(tmp_path: Path, missing: str) -> None:
-    (tmp_path / "sitecustomize.py").write_text(BLOCK.format(names=[missing]))
-    if missing == "ipywidgets":
-        # Its presence is read from its metadata: importing it costs a second.
-        code = "\nimport importlib.metadata as m\nreal = m.version\ndef version(name):\n"
-        code += "    if name == 'ipywidgets': raise m.PackageNotFoundError(name)\n"
-        code += "    return real(name)\nm.version = version\n"
-        (tmp_path / "sitecustomize.py").write_text(code)
+@pytest.mark.usefixtures("fetched")
+def test_a_missing_torch_is_named_and_the_rest_is_still_seen(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BLOCK.format(names=["torch", "torchvision"]))
     status, report = _doctor(tmp_path)
     assert status == 1
-    assert _line(report, missing).startswith("MISSING") and "pip install" in _line(report, missing)
-    assert _line(report, "weights vgg16").startswith("ok "), report
+    assert _line(report, "torch").startswith("MISSING")
+    assert "not installed" in _line(report, "torch") and "pip install" in _line(report, "torch")
+    for name in ("Python", "disk", "weights vgg16", "data", "ipywidgets"):
+        assert _line(report, name).startswith("ok "), report
+
+
+def test_missing_widgets_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda package: None)
+    checks = {check.name: check for check in doctor._notebook_tools()}
+    widgets, lab = checks["ipywidgets"], checks["JupyterLab"]
+    assert not widgets.ok and widgets.needed and widgets.mend == "pip install ipywidgets"
+    assert not lab.ok and not lab.needed and lab.mend == "python3 course.py lab"
 
 
 def test_a_torch_that_does_not_load_is_reported(tmp_path: Path) -> None:
@@ -88,11 +101,21 @@ def test_a_torchvision_that_does_not_fit_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", NOWHERE, ids=lambda path: path.name)
-def test_a_cache_that_cannot_be_written_is_reported(folder: Path) -> None:
-    status, report = _doctor(COURSEKIT_CACHE=str(folder))
-    assert status == 1
-    assert _line(report, "cache").startswith("MISSING")
-    assert "COURSEKIT_CACHE" in _line(report, "cache")
+def test_a_cache_that_cannot_be_written_is_reported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COURSEKIT_CACHE", str(folder))
+    (check,) = doctor._cache()
+    assert not check.ok and check.needed and "COURSEKIT_CACHE" in check.mend
+
+
+def test_a_folder_that_does_not_exist_yet_is_a_good_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COURSEKIT_CACHE", str(tmp_path / "new" / "folder"))
+    (check,) = doctor._cache()
+    assert check.ok and "made on first use" in check.found
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_damaged_weight_file_is_reported(tmp_path: Path) -> None:
@@ -107,11 +130,13 @@ def test_a_damaged_weight_file_is_reported(tmp_path: Path) -> None:
     assert file.exists()
 
 
-def test_an_unknown_preset_and_colab_are_seen() -> None:
-    status, report = _doctor(COURSEKIT_PRESET="fast", COLAB_RELEASE_TAG="release")
-    assert status == 1 and "ci, quick, full" in _line(report, "preset")
-    assert _line(report, "Colab").split()[2] == "yes"
-    assert "JupyterLab" not in report
+def test_an_unknown_preset_and_colab_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COURSEKIT_PRESET", "fast")
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    colab, preset = doctor._session()
+    assert colab.found == "yes"
+    assert not preset.ok and "ci, quick, full" in preset.mend
+    assert "JupyterLab" not in [check.name for check in doctor._notebook_tools()]
 
 
 @pytest.mark.parametrize("error", [DataError("no data."), ImportError(name="numpy"), KeyError("x")])
