@@ -45,7 +45,7 @@ def load_image(
         image = _to_float(_rgb_array(_open(source)))
     if crop:
         image = transforms.center_crop(image, [min(image.shape[-2:])] * 2)
-    return image if size is None else resize(image, size)
+    return image if size is None else resize(image, size).clamp(0, 1)
 
 
 def _open(source: str | os.PathLike[str] | bytes | IO[bytes] | Image.Image) -> Image.Image:
@@ -162,7 +162,7 @@ def resize(images: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
     sides = [size] if isinstance(size, int) else list(size)
     if min(sides) < 1:
         raise ImageError(f"A picture cannot be resized to {size}; give 1 pixel or more.")
-    return transforms.resize(images, sides, antialias=True).clamp(0, 1)
+    return transforms.resize(images, sides, antialias=True)
 
 
 def to_array(image: torch.Tensor) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from coursekit.core.errors import OptimisationError, SettingError
 from coursekit.core.images import resize
 
 Terms: TypeAlias = Mapping[str, Tensor]
-Loss: TypeAlias = Callable[[Tensor], "Terms | Tensor"]
+Loss: TypeAlias = Callable[[Tensor], "Mapping[str, Tensor | float] | Tensor"]
 Callback: TypeAlias = Callable[[int, Tensor, dict[str, float]], None]
 
 LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.02, "sgd": 1.0}
@@ -49,8 +51,10 @@ class PixelResult:
 
     @property
     def loss(self) -> float:
-        """The lowest total loss: that of ``image``."""
-        return min((entry["total"] for entry in self.history), default=float("nan"))
+        """The lowest total loss: that of ``image`` (at the last size, when there are several)."""
+        last = self.history[-1].get("size") if self.history else None
+        totals = [entry["total"] for entry in self.history if entry.get("size") == last]
+        return min(totals, default=float("nan"))
 
     def curve(self, term: str = "total") -> list[float]:
         """One term of the loss at every step."""
@@ -75,14 +79,14 @@ def optimise_pixels(
     Args:
         loss: maps the image to named, already weighted terms ``{"content": …, "style": …}`` whose
             sum is minimised, or to one tensor.
-        start: where to begin, (N, 3, H, W); not changed.
+        start: where to begin, (N, 3, H, W), floating and finite; not changed.
         steps: how many times loss and gradient are evaluated.
         method: ``"lbfgs"`` (one evaluation a step, no line search), ``"adam"``, or ``"sgd"``,
             plain gradient descent.
         lr: step size; by default 1 for L-BFGS, 0.02 for Adam, 1 for gradient descent.
         seconds: stop after this time even when steps are left.
         bounds: range that the pixels are clamped to before each step, or ``None``.
-        callback: called after each step with (step, image, entry of the history).
+        callback: called after each step with (step, a copy of the image, entry of the history).
         snapshots: how many images to keep on the way, evenly in the logarithm of the step.
         progress: show a progress bar.
 
@@ -90,37 +94,51 @@ def optimise_pixels(
         The best image and its history. Ctrl-C (or the stop button) returns what there is.
 
     Raises:
-        SettingError: an unknown method, or neither a step nor a second to work with.
+        SettingError: an unknown method, neither a step nor a second to work with, a start that
+            is not finite, or a loss that is no number or does not depend on the image.
         OptimisationError: a term became NaN or infinite; the message names it and ``.result``
             holds the best image before that.
     """
-    _check_settings(method, steps, seconds)
-    run = _Run(loss, start, bounds, callback, _snapshot_steps(steps, snapshots))
-    step = _stepper(method, run, LEARNING_RATES[method] if lr is None else lr)
-    with tqdm(total=steps, desc=method, disable=not progress, leave=False) as bar:
-        try:
-            while run.done < steps and (seconds is None or run.elapsed() < seconds):
-                step()
-                bar.update()
-                bar.set_postfix_str(f"loss {run.result.history[-1]['total']:.4g}")
-        except KeyboardInterrupt:
-            run.result.interrupted = True
+    _check_settings(method, start, steps, seconds)
+    # Gradients are needed whatever mode the caller is in.
+    with torch.inference_mode(False), torch.enable_grad():
+        run = _Run(loss, start, bounds, callback, _snapshot_steps(steps, snapshots))
+        step = _stepper(method, run, LEARNING_RATES[method] if lr is None else lr)
+        with tqdm(total=steps, desc=method, disable=not progress, leave=False) as bar:
+            try:
+                while run.done < steps and (seconds is None or run.elapsed() < seconds):
+                    step()
+                    bar.update()
+                    bar.set_postfix_str(f"loss {run.result.history[-1]['total']:.4g}")
+            except KeyboardInterrupt:
+                run.result.interrupted = True
     return run.result
 
 
-def _check_settings(method: str, steps: int, seconds: float | None) -> None:
+def _check_settings(method: str, start: Tensor, steps: int, seconds: float | None) -> None:
     if method not in LEARNING_RATES:
         known = ", ".join(LEARNING_RATES)
         raise SettingError(f"There is no method {method!r}. Choose one of {known}.")
     if steps < 1 or (seconds is not None and seconds <= 0):
         raise SettingError(f"Nothing to do: steps={steps}, seconds={seconds}. Give at least 1.")
+    if not start.is_floating_point() or not torch.isfinite(start).all():
+        raise SettingError(
+            f"The start ({start.dtype}) must be an image of finite floating numbers; "
+            "load_image gives one."
+        )
 
 
 def _snapshot_steps(steps: int, count: int) -> frozenset[int]:
     """``count`` steps from the first to the last, evenly in the logarithm."""
+    count = min(count, steps)
     if count < 2:
         return frozenset([steps] if count else [])
-    return frozenset(round(steps ** (i / (count - 1))) for i in range(count))
+    chosen: list[int] = []
+    for index in range(count):
+        # Early steps lie so close that rounding would make some of them the same.
+        step = max(round(steps ** (index / (count - 1))), chosen[-1] + 1 if chosen else 1)
+        chosen.append(min(step, steps - (count - 1 - index)))
+    return frozenset(chosen)
 
 
 class _Run:
@@ -137,6 +155,8 @@ class _Run:
         self.loss, self.bounds, self.callback = loss, bounds, callback
         self.snapshot_steps = snapshot_steps
         self.image = start.detach().clone(memory_format=torch.contiguous_format)
+        if bounds is not None:
+            self.image.clamp_(*bounds)
         self.image.requires_grad_(True)
         self.result = PixelResult(self.image.detach().clone())
         self.lowest = float("inf")
@@ -152,13 +172,34 @@ class _Run:
             with torch.no_grad():
                 self.image.clamp_(*self.bounds)
         self.image.grad = None
-        with torch.enable_grad():
+        with torch.enable_grad():  # torch.optim calls this without
             terms = self.loss(self.image)
-            terms = {"loss": terms} if isinstance(terms, Tensor) else dict(terms)
-            total = torch.stack([term.float() for term in terms.values()]).sum()
-            total.backward()
+            terms = _numbers({"loss": terms} if isinstance(terms, Tensor) else terms)
+            total = torch.stack(list(terms.values())).sum()
+            if total.requires_grad:
+                total.backward()
+        if self.image.grad is None:
+            raise SettingError(
+                "The loss does not depend on the image. Is there a .detach(), .item(), .numpy() or "
+                "no_grad() on the way?"
+            )
         self._record(terms, float(total.detach()))
         return total.detach()
+
+    def evaluate_inside(self) -> Tensor:
+        """`evaluate`, then no slope for pixels at a bound that would only leave it.
+
+        L-BFGS reckons with the step that it took; where the clamp takes steps back, its curvature
+        is wrong and it stalls (on a quadratic in a box it never arrives).
+        """
+        total = self.evaluate()
+        if self.bounds is not None:
+            image, slope = self.image.detach(), self.image.grad
+            out = ((image <= self.bounds[0]) & (slope > 0)) | (
+                (image >= self.bounds[1]) & (slope < 0)
+            )
+            slope.masked_fill_(out, 0)
+        return total
 
     def _record(self, terms: Terms, total: float) -> None:
         self.done += 1
@@ -172,19 +213,34 @@ class _Run:
         if self.done in self.snapshot_steps:
             self.result.snapshots.append((self.done, self.image.detach().clone()))
         if self.callback is not None:
-            self.callback(self.done, self.image.detach(), entry)
+            self.callback(self.done, self.image.detach().clone(), entry)
 
     def _refuse_nan(self, values: dict[str, float], total: float) -> None:
-        finite = torch.isfinite(self.image.grad).all() if self.image.grad is not None else True
-        if torch.isfinite(torch.tensor(total)) and finite:
+        if math.isfinite(total) and torch.isfinite(self.image.grad).all():
             return
-        bad = [name for name, value in values.items() if not abs(value) < float("inf")]
-        what = f"the term {', '.join(map(repr, bad))}" if bad else "the gradient"
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        what = "the gradient" if math.isfinite(total) else "the sum of all terms"
+        what = f"the term {', '.join(map(repr, bad))}" if bad else what
         raise OptimisationError(
             f"Step {self.done}: {what} is not a finite number. Lower the learning rate or the "
             "weight of that term; the best image so far is in the error's .result.",
             self.result,
         )
+
+
+def _numbers(terms: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
+    """The terms as scalars of one type, at least float32."""
+    found = {name: torch.as_tensor(term) for name, term in terms.items()}
+    wrong = [f"{name!r} has shape {tuple(t.shape)}" for name, t in found.items() if t.dim()]
+    if wrong or not found:
+        raise SettingError(
+            f"The loss must be a number, or numbers by name; {', '.join(wrong) or 'it is empty'}. "
+            "Sum or average it first."
+        )
+    types = [term.dtype for term in found.values()]
+    dtype = functools.reduce(torch.promote_types, types, torch.float32)
+    device = max((t.device for t in found.values()), key=lambda device: device.type != "cpu")
+    return {name: term.to(device, dtype) for name, term in found.items()}
 
 
 def _stepper(method: str, run: _Run, lr: float) -> Callable[[], object]:
@@ -194,7 +250,7 @@ def _stepper(method: str, run: _Run, lr: float) -> Callable[[], object]:
         optimiser: torch.optim.Optimizer = torch.optim.LBFGS(
             [run.image], lr, max_iter=1, history_size=20, tolerance_grad=0, tolerance_change=0
         )
-        return lambda: optimiser.step(run.evaluate)
+        return lambda: optimiser.step(run.evaluate_inside)
     kind = torch.optim.Adam if method == "adam" else torch.optim.SGD
     optimiser = kind([run.image], lr)
 
@@ -219,7 +275,7 @@ def coarse_to_fine(
         start: the image to begin with; it is resized to ``sizes[0]``.
         sizes: shorter sides, ascending.
         steps: steps at every size, or one number for each.
-        settings: passed on to `optimise_pixels`.
+        settings: passed on to `optimise_pixels`, at every size; so ``seconds`` is for each.
 
     Returns:
         The result at the last size; its history goes through all of them, with ``size`` in each
@@ -227,13 +283,19 @@ def coarse_to_fine(
 
     Raises:
         SettingError: the sizes are not ascending, or the numbers of steps do not match them.
+        OptimisationError: as in `optimise_pixels`; ``.result`` goes through all sizes until then.
     """
     counts = [steps] * len(sizes) if isinstance(steps, int) else list(steps)
     if list(sizes) != sorted(set(sizes)) or not sizes or len(counts) != len(sizes):
         raise SettingError(f"Sizes {list(sizes)} must ascend, with one of {counts} steps each.")
     whole, image = PixelResult(start), start
     for size, count in zip(sizes, counts, strict=True):
-        part = optimise_pixels(make_loss(size), resize(image, size), steps=count, **settings)
+        try:
+            part = optimise_pixels(make_loss(size), resize(image, size), steps=count, **settings)
+        except OptimisationError as error:
+            _append(whole, error.result, size)
+            error.result = whole
+            raise
         _append(whole, part, size)
         image = part.image
         if part.interrupted:
