@@ -134,7 +134,7 @@ def test_the_start_is_not_changed(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["lbfgs", "adam", "sgd"])
 def test_bounds_hold_in_everything_that_comes_back(method: str) -> None:
-    far = TARGET * 6 - 3
+    far = TARGET.double() * 6 - 3
 
     def loss(x: Tensor) -> Tensor:
         assert x.min() >= 0.2
@@ -142,7 +142,9 @@ def test_bounds_hold_in_everything_that_comes_back(method: str) -> None:
         return (x - far).square().sum()
 
     rate = {"lbfgs": 1.0, "adam": 0.02, "sgd": 0.1}[method]
-    result = run(loss, method=method, lr=rate, steps=150, bounds=(0.2, 0.7), snapshots=4)
+    result = run(
+        loss, image().double(), method=method, lr=rate, steps=150, bounds=(0.2, 0.7), snapshots=4
+    )
     # The best point of the box is the target, clamped.
     torch.testing.assert_close(result.image, far.clamp(0.2, 0.7), rtol=0, atol=1e-3)
     for _, snapshot in result.snapshots:
