@@ -32,7 +32,7 @@ import time
 ROOT = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
-STAMP = os.path.join(VENV, "course.json")  # written when an installation is complete
+STAMP = os.path.join(VENV, "course.json")
 WORKERS = "2"
 NO_NETWORK = (
     "getaddrinfo failed|Temporary failure in name|Name or service not known|nodename nor servname|"
@@ -111,9 +111,9 @@ def why_pip_failed(complaints, purpose):
         )
     if "No matching distribution" in complaints:
         return (
-            "The package index has no build that fits while %s. This is Python %d.%d: if a "
-            "package named above is missing for it, run course.py with another Python from 3.10 "
-            "upwards after deleting .venv." % ((purpose,) + sys.version_info[:2])
+            "The index has no build that fits while %s. Perhaps Python %d.%d is too new or too old "
+            "for it: delete .venv, take another one, %s"
+            % ((purpose,) + sys.version_info[:2] + (again,))
         )
     return "pip failed while %s; its last lines above say why. Mend that, %s" % (purpose, again)
 
@@ -125,13 +125,20 @@ def fingerprint():
 
 
 def read_stamp():
-    """What the last complete installation wrote, or an empty dictionary."""
+    """What the last installation wrote; without "extras" it is unfinished. Empty if unreadable."""
     try:
         with open(STAMP, encoding="utf-8") as file:
             stamp = json.load(file)
     except (OSError, ValueError):
         return {}
     return stamp if isinstance(stamp, dict) else {}
+
+
+def write_stamp(**facts):
+    """Put the facts into the stamp, at once or not at all."""
+    with open(STAMP + ".part", "w", encoding="utf-8") as file:
+        json.dump(facts, file, indent=1)
+    os.replace(STAMP + ".part", STAMP)
 
 
 def venv_version():
@@ -150,7 +157,7 @@ def why_anew(stamp, version, torch_index):
     """Why the environment cannot be kept, or None."""
     if version is None:
         return "does not work"
-    if version in ("3.6", "3.7", "3.8", "3.9"):
+    if tuple(int(part) for part in version.split(".")) < (3, 10):
         return "has Python %s, and the course needs 3.10 or newer" % version
     if stamp and stamp.get("python") != version:
         return "was made for Python %s and now has %s" % (stamp.get("python"), version)
@@ -207,12 +214,12 @@ def prepare(extra, torch_index):
         if reason:
             remove_venv(reason)
             stamp, version = {}, None
-        elif not stamp:
+        elif "extras" not in stamp:
             say("The environment .venv is unfinished: completing it.")
     current = stamp.get("pyproject") == fingerprint()
     if current and extra in stamp.get("extras", ()):
         return
-    if stamp and not current:
+    if "extras" in stamp and not current:
         say("pyproject.toml has changed: bringing .venv up to date.")
     if version is None:
         make_venv()
@@ -224,8 +231,8 @@ def install(extra, torch_index, stamp):
     extras = sorted(set(stamp.get("extras", ())) | {extra})
     if torch_index is None:
         torch_index = stamp.get("torch_index")
-    if os.path.exists(STAMP):
-        os.remove(STAMP)
+    facts = dict(python=venv_version(), place=ROOT, torch_index=torch_index)
+    write_stamp(**facts)
     say("Installing the course's packages (the first time this takes some minutes) ...")
     pip(["pip>=24.1"], "bringing pip up to date")
     if torch_index:
@@ -236,11 +243,7 @@ def install(extra, torch_index, stamp):
             "The packages are installed, but they cannot be imported; the lines above say why. "
             "Delete the folder .venv and run the same command again."
         )
-    stamp = dict(python=venv_version(), place=ROOT, pyproject=fingerprint(), extras=extras)
-    stamp["torch_index"] = torch_index
-    with open(STAMP + ".part", "w", encoding="utf-8") as file:
-        json.dump(stamp, file, indent=1)
-    os.replace(STAMP + ".part", STAMP)
+    write_stamp(extras=extras, pyproject=fingerprint(), **facts)
 
 
 def fetch():
@@ -254,7 +257,9 @@ def lab(options):
     prepare("lab", options.torch_index)
     fetch()
     say("Opening JupyterLab; Ctrl-C in this window ends it.")
-    return run(["-m", "jupyterlab", os.path.join("notebooks", "00_start_here.ipynb")])
+    # In a container there often is no other user than root.
+    root = ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
+    return run(["-m", "jupyterlab", os.path.join("notebooks", "00_start_here.ipynb")] + root)
 
 
 def test(options):
