@@ -6,6 +6,7 @@ import io
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -49,14 +50,19 @@ def load_image(
 
 
 def _open(source: str | os.PathLike[str] | bytes | IO[bytes] | Image.Image) -> Image.Image:
-    if isinstance(source, Image.Image):
-        return source
-    name = "the data" if isinstance(source, bytes) or hasattr(source, "read") else str(source)
+    path = isinstance(source, (str, os.PathLike))
+    name = str(source) if path else f"the data ({type(source).__name__})"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            if isinstance(source, bytes):
+                source = io.BytesIO(source)
+            image = source if isinstance(source, Image.Image) else Image.open(source)
             image.load()
+            if path and getattr(image, "is_animated", False):
+                first = image.copy()  # PIL keeps the file of an animation open for its next frame
+                image.close()
+                return first
     except FileNotFoundError as error:
         raise ImageError(f"There is no file {name}. Check the path and the spelling.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -71,22 +77,29 @@ def _open(source: str | os.PathLike[str] | bytes | IO[bytes] | Image.Image) -> I
 
 
 def _rgb_array(image: Image.Image) -> np.ndarray:
+    deep_png = image.mode == "I" and image.format == "PNG"  # 16 bits, as older Pillow reads them
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        return _deep_grey(image)
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        return _deep_grey(image, full=deep_png or ";16" in image.mode)
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.asarray(image.convert("RGB"))
 
 
-def _deep_grey(image: Image.Image) -> np.ndarray:
-    """16-bit, 32-bit and float grey: PIL would clip these to 255 instead of scaling them."""
+def _deep_grey(image: Image.Image, full: bool) -> np.ndarray:
+    """16-bit, 32-bit and float grey: PIL would clip these to 255 instead of scaling them.
+
+    ``full`` says that white is 65535; otherwise the largest value has to tell.
+    """
     grey = np.asarray(image).astype(np.float64)
     if not np.isfinite(grey).all() or grey.min() < 0:
         raise ImageError("The grey picture has negative or non-finite values; scale it to 0 … 1.")
-    top = 1.0 if grey.max() <= 1 and image.mode == "F" else 255.0 if grey.max() <= 255 else 65535.0
+    top = 65535.0 if full or grey.max() > 255 else 255.0
+    top = 1.0 if image.mode == "F" and grey.max() <= 1 else top
     if grey.max() > top:
         raise ImageError(f"The grey picture has values up to {grey.max():g}; scale it to 0 … 1.")
     return np.repeat((grey / top)[..., None], 3, axis=2).astype(np.float32)
@@ -96,8 +109,9 @@ def _to_float(array: np.ndarray) -> torch.Tensor:
     """(H, W, 3), uint8 in 0 … 255 or float in 0 … 1 -> (1, 3, H, W)."""
     if min(array.shape[:2]) == 0:
         raise ImageError("The picture is empty: its width or height is 0.")
-    tensor = torch.from_numpy(np.array(array)).permute(2, 0, 1)[None]
-    return tensor.float().div(255) if array.dtype == np.uint8 else tensor.float()
+    tensor = torch.from_numpy(np.array(array)).permute(2, 0, 1)[None].contiguous()
+    tensor = tensor.float().div(255) if array.dtype == np.uint8 else tensor.float()
+    return tensor.clamp(0, 1)
 
 
 def _from_array(array: np.ndarray) -> torch.Tensor:
@@ -120,7 +134,7 @@ def _from_array(array: np.ndarray) -> torch.Tensor:
 def _scaled(array: np.ndarray) -> np.ndarray:
     if array.dtype == bool:
         return array.astype(np.float32)
-    if array.dtype in (np.uint8, np.uint16):
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:  # in either byte order
         return array.astype(np.float32) / np.iinfo(array.dtype).max
     if not np.issubdtype(array.dtype, np.floating):
         raise ImageError(f"An array of type {array.dtype} has no known range; use uint8 or float.")
@@ -147,10 +161,15 @@ def _from_tensor(tensor: torch.Tensor) -> torch.Tensor:
         )
     if image.numel() == 0:
         raise ImageError("The picture is empty: one of its sides is 0.")
-    image = image.float().div(255) if image.dtype == torch.uint8 else image.float()
+    image = _unit(image)
     # NaN compares as false both ways, so it is looked for by the sum.
     _check_range(float(image.min() + 0 * image.sum()), float(image.max()))
-    return image.clamp(0, 1).expand(-1, 3, -1, -1)
+    return image.clamp(0, 1).repeat(1, 3 // image.shape[1], 1, 1)
+
+
+def _unit(image: torch.Tensor) -> torch.Tensor:
+    """uint8 in 0 … 255 -> float32 in 0 … 1; other types are in 0 … 1 already."""
+    return image.float().div(255) if image.dtype == torch.uint8 else image.float()
 
 
 def resize(images: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
@@ -159,7 +178,7 @@ def resize(images: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
     Raises:
         ImageError: the size is not at least 1 pixel.
     """
-    sides = [size] if isinstance(size, int) else list(size)
+    sides = [int(side) for side in (size if isinstance(size, Sequence) else [size])]
     if min(sides) < 1:
         raise ImageError(f"A picture cannot be resized to {size}; give 1 pixel or more.")
     return transforms.resize(images, sides, antialias=True)
@@ -168,18 +187,18 @@ def resize(images: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
 def to_array(image: torch.Tensor) -> np.ndarray:
     """One picture (3, H, W) or (1, 3, H, W) in [0, 1] as a uint8 array (H, W, 3), rounded.
 
-    Values outside [0, 1] are clamped.
+    Values outside [0, 1] are clamped; a uint8 tensor keeps its values.
 
     Raises:
         ImageError: more than one picture, another shape, or NaN.
     """
     flat = image.detach()
     flat = flat[0] if flat.dim() == 4 and flat.shape[0] == 1 else flat
-    if flat.dim() != 3 or flat.shape[0] not in (1, 3):
+    if flat.dim() != 3 or flat.shape[0] not in (1, 3) or not flat.numel():
         raise ImageError(f"Expected one picture (3, H, W), got {tuple(image.shape)}.")
     if torch.isnan(flat).any():
         raise ImageError("The picture has NaN values and cannot be shown.")
-    flat = flat.float().clamp(0, 1).mul(255).round().byte().expand(3, -1, -1)
+    flat = _unit(flat).clamp(0, 1).mul(255).round().byte().expand(3, -1, -1)
     return flat.permute(1, 2, 0).cpu().numpy()
 
 
@@ -202,8 +221,10 @@ def save_image(image: torch.Tensor, path: str | os.PathLike[str], *, quality: in
         picture.save(temporary, quality=quality)
         os.replace(temporary, path)
     except (OSError, ValueError) as error:
-        temporary.unlink(missing_ok=True)
         raise ImageError(f"Cannot write {path} ({error}).") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
     return path
 
 
