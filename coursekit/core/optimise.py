@@ -21,6 +21,8 @@ Loss: TypeAlias = Callable[[Tensor], "Mapping[str, Tensor | float] | Tensor"]
 Callback: TypeAlias = Callable[[int, Tensor, dict[str, float]], None]
 
 LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.02, "sgd": 1.0}
+# How far L-BFGS moves a pixel, on average, in its first step.
+FIRST_MOVE = 0.005
 
 
 @dataclass
@@ -161,6 +163,7 @@ class _Run:
         self.result = PixelResult(self.image.detach().clone())
         self.lowest = float("inf")
         self.done = 0
+        self.scale = 1.0
         self.begun = time.perf_counter()
 
     def elapsed(self) -> float:
@@ -187,14 +190,20 @@ class _Run:
         return total.detach()
 
     def evaluate_inside(self) -> Tensor:
-        """`evaluate`, then no slope for pixels at a bound that would only leave it.
+        """`evaluate` for L-BFGS: the slope on a scale of 1, and none for pixels at a bound that
+        would only leave it.
 
         L-BFGS reckons with the step that it took; where the clamp takes steps back, its curvature
         is wrong and it stalls (on a quadratic in a box it never arrives).
         """
-        total = self.evaluate()
+        total, slope = self.evaluate(), self.image.grad
+        if self.done == 1:
+            size = float(slope.abs().mean())
+            self.scale = 1 / size if 0 < size < math.inf else 1.0
+        # torch skips curvature below a fixed 1e-10: a loss must not be small to be minimised.
+        slope.mul_(self.scale)
         if self.bounds is not None:
-            image, slope = self.image.detach(), self.image.grad
+            image = self.image.detach()
             out = ((image <= self.bounds[0]) & (slope > 0)) | (
                 (image >= self.bounds[1]) & (slope < 0)
             )
@@ -245,18 +254,31 @@ def _numbers(terms: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
 
 def _stepper(method: str, run: _Run, lr: float) -> Callable[[], object]:
     if method == "lbfgs":
-        # One evaluation a step; the curvature is kept from step to step. Tolerances of 0: a
-        # loss on a small scale is not a converged one.
-        optimiser: torch.optim.Optimizer = torch.optim.LBFGS(
-            [run.image], lr, max_iter=1, history_size=20, tolerance_grad=0, tolerance_change=0
-        )
-        return lambda: optimiser.step(run.evaluate_inside)
+        return _lbfgs_stepper(run, lr)
     kind = torch.optim.Adam if method == "adam" else torch.optim.SGD
     optimiser = kind([run.image], lr)
 
     def step() -> None:
         run.evaluate()
         optimiser.step()
+
+    return step
+
+
+def _lbfgs_stepper(run: _Run, lr: float) -> Callable[[], object]:
+    """One evaluation a step, without line search; the curvature is kept from step to step.
+
+    Tolerances are 0: a loss on a small scale is not a converged one. The first step has no
+    curvature to go by: torch would move all pixels together by 1, which is nothing for an image.
+    """
+    optimiser = torch.optim.LBFGS(
+        [run.image], lr, max_iter=1, history_size=20, tolerance_grad=0, tolerance_change=0
+    )
+    group = optimiser.param_groups[0]
+
+    def step() -> None:
+        group["lr"] = lr if run.done else lr * FIRST_MOVE * run.image.numel()
+        optimiser.step(run.evaluate_inside)
 
     return step
 
