@@ -7,17 +7,17 @@ cell; inside a loop, hand it to ``display``. ``figure.savefig("name.png")`` keep
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from coursekit.core.errors import SettingError
-from coursekit.core.images import to_array
+from coursekit.core.images import load_image, to_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 Picture: TypeAlias = "Tensor | np.ndarray | Image.Image"
 Line: TypeAlias = "Sequence[float] | tuple[Sequence[float], Sequence[float]]"
 
-_LABEL_GREY = "0.45"
+_LABEL_GREY = "0.4"
+_LABEL_POINTS, _HEADING_POINTS = 8.0, 12.0
+_WIDEST = 14.0  # inches; a notebook page shrinks what is wider, and its text with it
+_GAP = 0.08  # inches between pictures
 
 
 def images(
@@ -47,51 +50,78 @@ def images(
         titles: one a picture.
         label: a line at the foot: weights, data, preset, steps (`Run.label`).
         columns: pictures in a row; by default all of them up to six.
-        size: height of a picture in inches.
+        size: height of a picture in inches; less where the row would be wider than a page.
         heading: a line at the top.
 
     Raises:
-        SettingError: no pictures, or another number of titles than of pictures.
+        SettingError: no pictures, no column, or another number of titles than of pictures.
+        ImageError: something among them is no picture.
     """
     arrays = [_array(picture) for picture in pictures]
     if not arrays or (titles is not None and len(titles) != len(arrays)):
         count = "no" if titles is None else len(titles)
         raise SettingError(f"{len(arrays)} pictures and {count} titles; give one title a picture.")
+    if columns is not None and columns < 1:
+        raise SettingError(f"{columns} columns cannot hold pictures; give 1 or more.")
     columns = min(columns or 6, len(arrays))
     rows = math.ceil(len(arrays) / columns)
     aspect = max(array.shape[1] / array.shape[0] for array in arrays)
-    lines = max((title.count("\n") + 1 for title in titles), default=0) if titles else 0
-    figure = Figure((columns * size * aspect, rows * (size + 0.2 * lines)), layout="constrained")
+    size = min(size, (_WIDEST / columns - _GAP) / aspect)
+    width = size * aspect
+    wrapped = [_wrap(title, width, 10) for title in titles or [""] * len(arrays)]
+    height = size + _GAP + _line_height(wrapped, 10)
+    figure, margin = Figure(layout="constrained"), _margin(columns * width, heading, label)
+    figure.set_size_inches(columns * (width + _GAP), rows * height + margin)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for index, axis in enumerate(axes):
         axis.axis("off")
         if index < len(arrays):
-            _draw(axis, arrays[index], titles[index] if titles else None)
+            _draw(axis, arrays[index], wrapped[index])
     return _finish(figure, heading, label)
 
 
 def _array(picture: Picture) -> np.ndarray:
-    if isinstance(picture, Tensor):
-        return to_array(picture)
-    return np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
+    return to_array(picture if isinstance(picture, Tensor) else load_image(picture))
 
 
 def _draw(axis: Axes, array: np.ndarray, title: str | None = None) -> None:
     # Small pictures are shown with their pixels as squares, large ones smoothed.
     smooth = "nearest" if max(array.shape[:2]) < 100 else "antialiased"
-    axis.imshow(array, interpolation=smooth, cmap="gray" if array.ndim == 2 else None)
+    axis.imshow(array, interpolation=smooth)
     axis.set_xticks([])
     axis.set_yticks([])
+    axis.spines[:].set_visible(False)
     if title:
         axis.set_title(title, fontsize=10)
 
 
+def _wrap(text: str, width: float, points: float) -> str:
+    """Break lines of ``text`` that are longer than ``width`` inches at that font size."""
+    letters = max(int(width * 72 / (0.57 * points)), 8)
+    lines = [textwrap.wrap(line, letters, break_long_words=False) for line in text.split("\n")]
+    return "\n".join("\n".join(line) for line in lines)
+
+
+def _line_height(texts: Sequence[str], points: float) -> float:
+    """Inches that the tallest of the texts takes."""
+    lines = max((text.count("\n") + 1 for text in texts if text), default=0)
+    return lines * 1.25 * points / 72 + (0.08 if lines else 0)
+
+
+def _margin(width: float, heading: str | None, label: str | None) -> float:
+    """Inches for the heading and the label, so that they take nothing from the pictures."""
+    above = _line_height([_wrap(heading or "", width, _HEADING_POINTS)], _HEADING_POINTS)
+    return above + _line_height([_wrap(label or "", width, _LABEL_POINTS)], _LABEL_POINTS)
+
+
 def _finish(figure: Figure, heading: str | None, label: str | None) -> Figure:
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.01)
+    figure.get_layout_engine().set(w_pad=_GAP / 2, h_pad=_GAP / 2, wspace=0, hspace=0)
+    width = figure.get_figwidth()
     if heading:
-        figure.suptitle(heading, fontsize=12)
+        figure.suptitle(_wrap(heading, width, _HEADING_POINTS), fontsize=_HEADING_POINTS)
     if label:
-        figure.supxlabel(label, fontsize=7.5, color=_LABEL_GREY)
+        text = _wrap(label, width, _LABEL_POINTS)
+        figure.supxlabel(text, fontsize=_LABEL_POINTS, color=_LABEL_GREY)
     return figure
 
 
@@ -120,21 +150,29 @@ def sweep(
     """A table of pictures over two parameters: ``grid[i][j]`` belongs to rows[i], columns[j].
 
     Raises:
-        SettingError: the grid is not as large as the names of its rows and columns say.
+        SettingError: the grid is empty, or not as large as its rows and columns have names.
     """
+    if not len(rows) or not len(columns):
+        raise SettingError("The grid is empty; give at least one row and one column.")
     if len(grid) != len(rows) or any(len(line) != len(columns) for line in grid):
         raise SettingError(f"The grid is not {len(rows)} rows of {len(columns)} pictures.")
     arrays = [[_array(picture) for picture in line] for line in grid]
-    height, width = arrays[0][0].shape[:2]
-    figure = Figure(
-        (len(columns) * size * width / height + 0.5, len(rows) * size + 0.7), layout="constrained"
-    )
+    aspect = arrays[0][0].shape[1] / arrays[0][0].shape[0]
+    size = min(size, ((_WIDEST - 0.5) / len(columns) - _GAP) / aspect)
+    above = [_wrap(str(name), size * aspect, 10) for name in columns]
+    beside = [_wrap(str(name), size, 10) for name in rows]
+    width = len(columns) * (size * aspect + _GAP) + _line_height(beside, 10)
+    width += _line_height([row_name], 11)
+    height = len(rows) * (size + _GAP) + _line_height(above, 10)
+    figure, margin = Figure(layout="constrained"), _margin(width, column_name, label)
+    figure.set_size_inches(width, height + margin)
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for i, line in enumerate(arrays):
         for j, array in enumerate(line):
-            _draw(axes[i, j], array, str(columns[j]) if i == 0 else None)
-        axes[i, 0].set_ylabel(str(rows[i]), fontsize=10)
-    figure.supylabel(row_name, fontsize=11)
+            _draw(axes[i, j], array, above[j] if i == 0 else None)
+        axes[i, 0].set_ylabel(beside[i], fontsize=10)
+    if row_name:
+        figure.supylabel(row_name, fontsize=11)
     return _finish(figure, column_name or None, label)
 
 
@@ -180,6 +218,9 @@ def _dress(axis: Axes, xlabel: str, ylabel: str, log: bool) -> None:
     axis.grid(alpha=0.25)
 
 
+_CURVES = 2.4  # inches that the curves under a strip are high
+
+
 def convergence(
     result: PixelResult,
     *,
@@ -195,10 +236,12 @@ def convergence(
     if not result.snapshots:
         raise SettingError("The result holds no snapshots. Optimise with snapshots=6 or so.")
     arrays = [_array(image) for _, image in result.snapshots]
-    height, width = arrays[0].shape[:2]
-    count = len(arrays)
-    figure = Figure((max(count * size * width / height, 6.5), size + 2.7), layout="constrained")
-    grid = figure.add_gridspec(2, count, height_ratios=[size, 2.3])
+    aspect, count = arrays[0].shape[1] / arrays[0].shape[0], len(arrays)
+    size = min(size, (_WIDEST / count - _GAP) / aspect)
+    width = max(count * (size * aspect + _GAP), 6.5)
+    figure = Figure(layout="constrained")
+    figure.set_size_inches(width, size + 0.3 + _CURVES + _margin(width, heading, label))
+    grid = figure.add_gridspec(2, count, height_ratios=[size + 0.3, _CURVES])
     for index, (step, _) in enumerate(result.snapshots):
         _draw(figure.add_subplot(grid[0, index]), arrays[index], f"step {step}")
     _terms(figure.add_subplot(grid[1, :]), result)
@@ -208,21 +251,30 @@ def convergence(
 def _terms(axis: Axes, result: PixelResult) -> None:
     first = result.history[0]
     names = [name for name in first if name not in ("step", "seconds", "size")]
-    names = [name for name in names if not (name == "loss" and len(names) == 2)]
-    for name in names:
-        values = [entry.get(name, math.nan) for entry in result.history]
+    if len(names) == 2:  # a single term is the total
+        names = ["total"]
+    lines = {name: [entry.get(name, math.nan) for entry in result.history] for name in names}
+    for name, values in lines.items():
         axis.plot(result.curve("step"), values, label=name, linewidth=1.6)
     for step, _ in result.snapshots:
         axis.axvline(step, color="0.85", linewidth=0.8, zorder=0)
-    _dress(axis, "step", "loss", log=all(v > 0 for n in names for v in result.curve(n)))
+    positive = all(value > 0 or math.isnan(value) for line in lines.values() for value in line)
+    _dress(axis, "step", "loss", log=positive)
     axis.set_xscale("log")
     if len(names) > 1:
         axis.legend(frameon=False, fontsize=9)
 
 
 def heat(values: Tensor, *, title: str | None = None, label: str | None = None) -> Figure:
-    """One map (H, W) in false colours with its scale."""
-    flat = torch.squeeze(values.detach()).float().cpu().numpy()
+    """One map (H, W), or (1, 1, H, W), in false colours with its scale.
+
+    Raises:
+        SettingError: more than one map.
+    """
+    flat = values.detach().reshape(-1, *values.shape[-2:]).float().cpu().numpy()
+    if values.dim() < 2 or len(flat) != 1:
+        raise SettingError(f"Expected one map (H, W), got {tuple(values.shape)}.")
+    flat = flat[0]
     figure = Figure((3.6, 3.0), layout="constrained")
     axis = figure.subplots()
     drawn = axis.imshow(flat, cmap="magma")
