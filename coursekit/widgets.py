@@ -1,0 +1,94 @@
+"""Things to move in a notebook: a slider over pictures made beforehand, a live preview."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from coursekit.core.errors import SettingError
+from coursekit.core.images import resize, to_pil
+
+if TYPE_CHECKING:
+    import ipywidgets
+
+Callback = Callable[[int, Tensor, dict[str, float]], None]
+
+
+def picture_slider(
+    pictures: Sequence[Tensor],
+    labels: Sequence[object],
+    name: str = "",
+    *,
+    start: int = 0,
+    height: int = 320,
+) -> ipywidgets.VBox:
+    """A slider that leafs through pictures (1, 3, H, W) in [0, 1], one label a picture.
+
+    Nothing is computed while it moves, so that it follows the hand on any machine. Put a static
+    figure of the same pictures beside it, for those who read without a kernel.
+
+    Args:
+        pictures: what to leaf through.
+        labels: shown beside the slider.
+        name: what the slider changes, such as ``"β/α"``.
+        start: the picture to begin with.
+        height: in pixels on the screen.
+
+    Raises:
+        SettingError: no pictures, another number of labels, or ``start`` beyond the last one.
+    """
+    import ipywidgets
+
+    if not pictures or len(pictures) != len(labels) or not 0 <= start < len(pictures):
+        raise SettingError(
+            f"{len(pictures)} pictures, {len(labels)} labels, start={start}: give one label a "
+            "picture and begin with one of them."
+        )
+    files = [_jpeg(picture, height) for picture in pictures]
+    options = [(str(label), index) for index, label in enumerate(labels)]
+    slider = ipywidgets.SelectionSlider(
+        options=options,
+        value=start,
+        description=name,
+        continuous_update=True,
+        layout=ipywidgets.Layout(width="420px"),
+    )
+    image = ipywidgets.Image(value=files[start], format="jpeg", height=height)
+    slider.observe(lambda change: setattr(image, "value", files[change["new"]]), names="value")
+    return ipywidgets.VBox([slider, image])
+
+
+def _jpeg(picture: Tensor, height: int) -> bytes:
+    buffer, shown = io.BytesIO(), picture.detach().cpu()
+    shown = shown if shown.dim() == 4 else shown[None]
+    if shown.shape[-2] != height:
+        width = max(round(shown.shape[-1] * height / shown.shape[-2]), 1)
+        shown = resize(shown.clamp(0, 1), (height, width))
+    to_pil(shown).save(buffer, "jpeg", quality=88)
+    return buffer.getvalue()
+
+
+def live_preview(every: float = 1.0, height: int = 240) -> Callback:
+    """A callback for `optimise_pixels` that redraws one picture in the output while it works.
+
+    Args:
+        every: seconds between two pictures.
+        height: in pixels on the screen.
+    """
+    from IPython import display
+
+    handle = display.DisplayHandle()
+    shown = [0.0]
+
+    def preview(step: int, image: Tensor, entry: dict[str, float]) -> None:
+        if shown[0] and time.perf_counter() - shown[0] < every:
+            return
+        picture = display.Image(_jpeg(image[:1], height), format="jpeg")
+        (handle.update if shown[0] else handle.display)(picture)
+        shown[0] = time.perf_counter()
+
+    return preview
