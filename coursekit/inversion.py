@@ -26,9 +26,9 @@ from coursekit.core.optimise import PixelResult, optimise_pixels
 from coursekit.core.runtime import generator
 
 # Found by looking at every layer of both networks (notebook 01 shows what other values do).
-TV_WEIGHT = 1.0
+TV_WEIGHT = 0.5
 TV_BETA = 1.5
-NOISE = 0.01
+NOISE = 0.03
 
 Metric: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
@@ -166,6 +166,16 @@ def invert(
         start = white_noise(size, seed=seed, amplitude=noise, device=image.device)
     loss = objective(extractor, layer, target, weight=weight, beta=beta)
     return optimise_pixels(loss, start, **settings)
+
+
+def gradient_step(images: Tensor, loss: Callable[[Tensor], Tensor], rate: float) -> Tensor:
+    r"""One step of plain gradient descent, :math:`x \leftarrow x - \eta \nabla E(x)`, in [0, 1].
+
+    The lecture's procedure at its simplest; `invert` uses L-BFGS. ``images`` is not changed.
+    """
+    pixels = images.detach().clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loss(pixels), pixels)
+    return (pixels.detach() - rate * gradient).clamp(0, 1)
 
 
 def as_extractor(network: str | FeatureExtractor, layer: str) -> FeatureExtractor:
