@@ -122,6 +122,9 @@ def _finish(figure: Figure, heading: str | None, label: str | None) -> Figure:
     if label:
         text = _wrap(label, width, _LABEL_POINTS)
         figure.supxlabel(text, fontsize=_LABEL_POINTS, color=_LABEL_GREY)
+    if any("\n" in axis.get_title() for axis in figure.axes):
+        # One pass is not enough where tall titles make the pictures smaller.
+        figure.get_layout_engine().execute(figure)
     return figure
 
 
