@@ -32,6 +32,8 @@ PACKAGE_OF = {
 }
 # Named on no import line: the kernel is started as a program.
 STARTED = {"ipykernel"}
+# Looked up by name, for the files that these packages bring.
+BY_NAME = {"skimage", "sklearn", "torchmetrics"}
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +72,8 @@ def _imported(folder: Path) -> dict[str, set[str]]:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.level == 0:
                 names = [node.module or ""]
-            if isinstance(node, ast.Constant) and node.value in ("skimage", "sklearn"):
-                names = [node.value]  # found by name, for the files that these packages bring
+            if isinstance(node, ast.Constant) and node.value in BY_NAME:
+                names = [node.value]
             found.setdefault(path.name, set()).update(name.partition(".")[0] for name in names)
     return found
 
