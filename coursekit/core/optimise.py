@@ -312,8 +312,10 @@ def coarse_to_fine(
         raise SettingError(f"Sizes {list(sizes)} must ascend, with one of {counts} steps each.")
     whole, image = PixelResult(start), start
     for size, count in zip(sizes, counts, strict=True):
+        # The proportions are always those of the start: rounding must not add up.
+        image = resize(image, tuple(resize(start, size).shape[-2:]))
         try:
-            part = optimise_pixels(make_loss(size), resize(image, size), steps=count, **settings)
+            part = optimise_pixels(make_loss(size), image, steps=count, **settings)
         except OptimisationError as error:
             _append(whole, error.result, size)
             error.result = whole
