@@ -71,7 +71,7 @@ def transfer_loss(
     grams: Mapping[str, Tensor],
     *,
     content_weight: float = 1.0,
-    style_weight: float = 100.0,
+    style_weight: float = 10.0,
     content_layers: Sequence[str] = CONTENT_LAYERS,
     smoothness_weight: float = 0.0,
 ) -> Loss:
@@ -133,7 +133,7 @@ def stylise(
     *,
     mix: Sequence[float] | None = None,
     content_weight: float = 1.0,
-    style_weight: float = 100.0,
+    style_weight: float = 10.0,
     content_layers: Sequence[str] = CONTENT_LAYERS,
     style_layers: Sequence[str] = STYLE_LAYERS,
     smoothness_weight: float = 0.0,
