@@ -26,9 +26,10 @@ from coursekit.core.optimise import PixelResult, optimise_pixels
 from coursekit.core.runtime import generator
 
 # Found by looking at every layer of both networks (notebook 01 shows what other values do).
-TV_WEIGHT = 0.5
+# AlexNet needs more: its first layer takes every fourth pixel and is blind to fine patterns.
+TV_WEIGHTS = {"alexnet": 1.0, "vgg16": 0.5, "vgg19": 0.5}
 TV_BETA = 1.5
-NOISE = 0.03
+NOISE = 0.02
 
 Metric: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
@@ -82,7 +83,7 @@ def objective(
     layer: str,
     target: Tensor,
     *,
-    weight: float = TV_WEIGHT,
+    weight: float,
     beta: float = TV_BETA,
 ) -> Callable[[Tensor], dict[str, Tensor]]:
     r"""The function of the pixels that inversion minimises (Mahendran & Vedaldi 2015, eq. 1):
@@ -129,7 +130,7 @@ def invert(
     layer: str,
     image: Tensor,
     *,
-    weight: float = TV_WEIGHT,
+    weight: float | None = None,
     beta: float = TV_BETA,
     start: Tensor | None = None,
     noise: float = NOISE,
@@ -146,7 +147,8 @@ def invert(
         network: ``"vgg16"``, ``"vgg19"``, ``"alexnet"``, or an extractor that has ``layer``.
         layer: the layer to invert, by its paper name.
         image: :math:`x_0` (1, 3, H, W) in [0, 1]; only its features are used.
-        weight: :math:`\lambda` of the total variation per pixel (`tv_prior`).
+        weight: :math:`\lambda` of the total variation per pixel (`tv_prior`); by default the
+            network's in ``TV_WEIGHTS``.
         beta: its exponent; 1 keeps edges, 2 smooths.
         start: first image; by default white noise from ``seed`` with amplitude ``noise``.
         settings: passed on to `optimise_pixels` (``steps``, ``method``, ``snapshots`` …).
@@ -164,6 +166,7 @@ def invert(
     if start is None:
         size = (image.shape[-2], image.shape[-1])
         start = white_noise(size, seed=seed, amplitude=noise, device=image.device)
+    weight = TV_WEIGHTS[extractor.network] if weight is None else weight
     loss = objective(extractor, layer, target, weight=weight, beta=beta)
     return optimise_pixels(loss, start, **settings)
 

@@ -89,7 +89,7 @@ def test_objective_terms_and_bad_settings(cat: Tensor, shallow: FeatureExtractor
     terms = inversion.objective(shallow, "conv2_1", target, weight=2.0, beta=2.0)(cat)
     assert terms["features"].item() == 0
     assert terms["tv"].item() == pytest.approx(2 * inversion.tv_prior(cat, 2.0).item())
-    for bad in (dict(weight=-1.0), dict(beta=0.0)):
+    for bad in (dict(weight=-1.0), dict(weight=1.0, beta=0.0)):
         with pytest.raises(SettingError, match="weight"):
             inversion.objective(shallow, "conv2_1", target, **bad)
 
@@ -156,6 +156,16 @@ def test_more_weight_gives_a_smoother_image(cat: Tensor, shallow: FeatureExtract
     errors = [min(result.curve("features")) for result in results]
     assert roughness[0] > roughness[1] > roughness[2]
     assert errors[2] > errors[0]
+
+
+def test_the_weight_depends_on_the_network(cat: Tensor) -> None:
+    for network, layer in (("alexnet", "conv1"), ("vgg16", "conv1_1")):
+        weight = inversion.TV_WEIGHTS[network]
+        default, same, other = (
+            inversion.invert(network, layer, cat, steps=1, **given, **QUIET).curve("tv")[0]
+            for given in ({}, dict(weight=weight), dict(weight=2 * weight))
+        )
+        assert default == same == pytest.approx(other / 2)
 
 
 def test_errors_of_invert(cat: Tensor) -> None:
