@@ -26,6 +26,8 @@ ENGLISH = {
     "Is there a .detach(), .item(), .numpy() or no_grad() on the way?",
     "gradient": "The values are right but the gradient differs (case “{case}”): expected a length "
     "of {expected:.4g}, got {got:.4g}. Is a part of the computation detached?",
+    "backward": "The backward pass fails (case “{case}”): {text} "
+    "Is a tensor changed in place on the way (+=, .add_(), x[...] = …)?",
     "no more hints": "There are no more hints. Go through the formula again, term by term.",
     "hint": "Hint {number} of {count}: {text}",
     "more": "Ask for a hint: `_.hint()` in the next cell.",
