@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.features import FeatureExtractor, layer_names
@@ -219,11 +220,17 @@ def conv_layers(network: str) -> tuple[str, ...]:
 
 
 def invert_layers(
-    network: str, image: Tensor, layers: Sequence[str] | None = None, **settings: object
+    network: str,
+    image: Tensor,
+    layers: Sequence[str] | None = None,
+    *,
+    progress: bool = True,
+    **settings: object,
 ) -> dict[str, PixelResult]:
     """`invert` from each of ``layers`` (by default every convolution), by layer name."""
     names = conv_layers(network) if layers is None else layers
-    return {name: invert(network, name, image, **settings) for name in names}
+    bar = tqdm(names, desc=network, disable=not progress, leave=False)
+    return {name: invert(network, name, image, progress=False, **settings) for name in bar}
 
 
 def difference_map(images: Tensor) -> Tensor:
