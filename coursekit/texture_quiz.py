@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from coursekit.core.errors import SettingError
-from coursekit.core.images import resize, save_image
+from coursekit.core.images import load_image, resize, save_image
 from coursekit.core.runtime import data_dir
 from coursekit.datasets.photos import PHOTOS, photo
 from coursekit.texture import synthesise
@@ -96,6 +96,16 @@ def write(names: Sequence[str] = tuple(PAIRS), folder: Path | None = None) -> Pa
         ordered = [entries[each] for each in PAIRS if each in entries]
         index.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return index
+
+
+def load() -> list[tuple[str, Tensor, Tensor]]:
+    """The pairs that the project carries: (title, real, made), images (1, 3, 160, 160)."""
+    folder = data_dir() / "quiz"
+    entries = json.loads((folder / "quiz.json").read_text("utf-8"))
+    return [
+        (each["title"], load_image(folder / each["real"]), load_image(folder / each["made"]))
+        for each in entries
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

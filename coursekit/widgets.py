@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -60,6 +61,64 @@ def picture_slider(
     image = ipywidgets.Image(value=files[start], format="jpeg", height=height)
     slider.observe(lambda change: setattr(image, "value", files[change["new"]]), names="value")
     return ipywidgets.VBox([slider, image])
+
+
+def which_is_real(
+    pairs: Sequence[tuple[str, Tensor, Tensor]], *, seed: int = 0, height: int = 240
+) -> ipywidgets.VBox:
+    """A quiz: two pictures side by side, one real, one made; click on the real one.
+
+    Args:
+        pairs: (title, real, made), images (1, 3, H, W) in [0, 1].
+        seed: which side the real one is on (`real_sides`).
+        height: of a picture in pixels on the screen.
+
+    Raises:
+        SettingError: no pairs.
+    """
+    import ipywidgets
+
+    sides = real_sides(len(pairs), seed)
+    pictures = [ipywidgets.Image(format="jpeg", height=height) for _ in range(2)]
+    buttons = [ipywidgets.Button(description="This one is real") for _ in range(2)]
+    said = ipywidgets.HTML()
+    state = {"pair": 0, "right": 0}
+
+    def show_pair() -> None:
+        title, real, made = pairs[state["pair"]]
+        both = (real, made) if sides[state["pair"]] == 0 else (made, real)
+        for picture, image in zip(pictures, both, strict=True):
+            picture.value = _jpeg(image, height)
+        said.value += f"<br>{state['pair'] + 1} of {len(pairs)}: {title}"
+
+    def answer(side: int) -> None:
+        right = side == sides[state["pair"]]
+        state["right"] += right
+        state["pair"] += 1
+        said.value = "<b>Right.</b>" if right else "<b>No: that one was made.</b>"
+        if state["pair"] < len(pairs):
+            show_pair()
+            return
+        for button in buttons:
+            button.disabled = True
+        said.value += f"<br>You found {state['right']} of {len(pairs)} real ones."
+
+    for side, button in enumerate(buttons):
+        button.on_click(lambda _, side=side: answer(side))
+    show_pair()
+    columns = [ipywidgets.VBox(each) for each in zip(pictures, buttons, strict=True)]
+    return ipywidgets.VBox([ipywidgets.HBox(columns), said])
+
+
+def real_sides(count: int, seed: int = 0) -> list[int]:
+    """For each pair of a quiz the side of the real picture: 0 is left, 1 is right.
+
+    Raises:
+        SettingError: no pairs.
+    """
+    if count < 1:
+        raise SettingError("A quiz needs at least one pair of pictures.")
+    return [random.Random(f"{seed}-{index}").randrange(2) for index in range(count)]
 
 
 def _jpeg(picture: Tensor, height: int) -> bytes:
