@@ -99,11 +99,11 @@ def write(names: Sequence[str] = tuple(PAIRS), folder: Path | None = None) -> Pa
 
 
 def load() -> list[tuple[str, Tensor, Tensor]]:
-    """The pairs that the project carries: (title, real, made), images (1, 3, 160, 160)."""
+    """The pairs that the project carries: (name, real, made), images (1, 3, 160, 160)."""
     folder = data_dir() / "quiz"
     entries = json.loads((folder / "quiz.json").read_text("utf-8"))
     return [
-        (each["title"], load_image(folder / each["real"]), load_image(folder / each["made"]))
+        (each["name"], load_image(folder / each["real"]), load_image(folder / each["made"]))
         for each in entries
     ]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +13,12 @@ import torch
 from skimage.color import rgb2yiq
 from torch import Tensor
 
-from coursekit import texture
+from coursekit import texture, texture_quiz
 from coursekit.core.errors import LayerError, SettingError, ShapeError
 from coursekit.core.features import FeatureExtractor
+from coursekit.core.images import load_image
 from coursekit.core.losses import gram_matrix
-from coursekit.core.runtime import generator
+from coursekit.core.runtime import data_dir, generator
 from coursekit.datasets.photos import photo
 from coursekit.exercises import engine
 
@@ -382,3 +386,36 @@ def test_exercise_stub_and_reference(exercise: engine.Exercise) -> None:
 def test_every_mistake_is_named(exercise: engine.Exercise, mistake: engine.Mistake) -> None:
     result = engine.check(exercise.id, mistake.wrong)
     assert (result.status, result.mistake) == ("wrong", mistake.name)
+
+
+# --- The quiz
+
+
+def test_quiz_files_are_what_the_index_says() -> None:
+    folder = data_dir() / "quiz"
+    entries = json.loads((folder / "quiz.json").read_text("utf-8"))
+    assert [entry["name"] for entry in entries] == list(texture_quiz.PAIRS)
+    for entry in entries:
+        real, made = (load_image(folder / entry[key]) for key in ("real", "made"))
+        assert real.shape == made.shape == (1, 3, texture_quiz.SIZE, texture_quiz.SIZE)
+        assert max((folder / entry[key]).stat().st_size for key in ("real", "made")) < 20_000
+        torch.testing.assert_close(real.mean(), made.mean(), atol=0.03, rtol=0)
+        assert (real - made).abs().mean() > 0.02, "the twin is a copy"
+        source = texture_quiz.PAIRS[entry["name"]].real()
+        assert (real - source).abs().mean() < 0.03, "the real one is not from that square"
+        assert entry["credit"] and entry["licence"] and entry["how"]["seed"] == entry["seed"]
+
+
+def test_quiz_pairs_are_made_by_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = dataclasses.replace(texture_quiz.PAIRS["gravel"], steps=1, coarse_steps=1)
+    monkeypatch.setitem(texture_quiz.PAIRS, "gravel", quick)
+    index = texture_quiz.write(["gravel"], tmp_path)
+    (entry,) = json.loads(index.read_text("utf-8"))
+    assert entry["how"]["steps"] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "gravel_made.jpg",
+        "gravel_real.jpg",
+        "quiz.json",
+    ]
+    with pytest.raises(SettingError, match="gravel, grass"):
+        texture_quiz.write(["sand"], tmp_path)
