@@ -13,7 +13,7 @@ from torchvision import models
 
 from coursekit.core import weights
 from coursekit.core.errors import ImageError, SettingError, ShapeError
-from coursekit.core.perceptual import LPIPS
+from coursekit.core.perceptual import LPIPS, _unit
 
 NETWORKS = ("alex", "vgg")
 
@@ -123,6 +123,17 @@ def test_gradient_is_finite_where_features_are_zero_or_equal(network: str, case:
     ours(network)(start, other).sum().backward()
     assert torch.isfinite(start.grad).all()
     assert (start.grad.abs().max() > 0) == (case == "black against a photograph")
+
+
+def test_gradient_is_finite_where_all_features_of_a_position_are_zero() -> None:
+    features = torch.zeros(1, 4, 2, 2)
+    features[0, :, 0, 0] = torch.tensor([3.0, 0.0, 4.0, 0.0])
+    features.requires_grad_()
+    scaled = _unit(features)
+    assert scaled[0, :, 0, 0].tolist() == pytest.approx([0.6, 0, 0.8, 0])
+    assert not scaled[0, :, 1, 1].any()
+    (scaled - torch.ones(1, 4, 2, 2)).square().sum().backward()
+    assert torch.isfinite(features.grad).all()
 
 
 @torch.no_grad()
