@@ -136,7 +136,7 @@ def in_colab() -> bool:
     return "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ
 
 
-def inline_jpeg(quality: int = 88) -> bool:
+def inline_jpeg(quality: int = 80) -> bool:
     """Show figures as JPEG in this notebook (a tenth of the size of PNG).
 
     Returns whether there was a notebook to set up.
