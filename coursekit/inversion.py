@@ -273,7 +273,7 @@ def dissimilarity(images: Tensor, others: Tensor) -> Tensor:
     if min(images.shape[-2:]) < 11:
         raise ShapeError(f"SSIM needs sides of 11 pixels, got {tuple(images.shape[-2:])}.")
     settings = dict(data_range=1.0, channel_axis=0, gaussian_weights=True, sigma=1.5)
-    pairs = zip(images.double().cpu().numpy(), others.double().cpu().numpy(), strict=True)
+    pairs = zip(images.cpu().double().numpy(), others.cpu().double().numpy(), strict=True)
     scores = [
         structural_similarity(a, b, use_sample_covariance=False, **settings) for a, b in pairs
     ]

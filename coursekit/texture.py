@@ -174,12 +174,12 @@ def match_covariance(image: Tensor, reference: Tensor) -> Tensor:
         ShapeError: not four dimensions, or different channels.
     """
     _check_pair(image, reference)
-    # In double precision: the covariance of a nearly grey picture is nearly singular.
-    source, target = image.double(), reference.double()
+    # In double precision, on the CPU (Apple GPUs have none): the covariance of a nearly grey picture is nearly singular.
+    source, target = image.cpu().double(), reference.cpu().double()
     move = _power(colour_covariance(target), 0.5) @ _power(colour_covariance(source), -0.5)
     centred = (source - source.mean(dim=(2, 3), keepdim=True)).flatten(2)
     matched = (move @ centred).view_as(source) + target.mean(dim=(2, 3), keepdim=True)
-    return matched.to(image.dtype)
+    return matched.to(image)
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:
@@ -306,7 +306,7 @@ def balanced_weights(targets: Mapping[str, Tensor], total: float = 1e4) -> dict[
             the gradient below a fixed threshold, so the loss should not be small.
     """
     empty = {
-        name: float(target.double().square().mean(0).sum()) / (4 * target.shape[1] ** 2)
+        name: float(target.cpu().double().square().mean(0).sum()) / (4 * target.shape[1] ** 2)
         for name, target in targets.items()
     }
     whole = sum(value**0.5 for value in empty.values())
