@@ -174,7 +174,8 @@ def match_covariance(image: Tensor, reference: Tensor) -> Tensor:
         ShapeError: not four dimensions, or different channels.
     """
     _check_pair(image, reference)
-    # In double precision, on the CPU (Apple GPUs have none): the covariance of a nearly grey picture is nearly singular.
+    # In double precision: the covariance of a nearly grey picture is nearly singular. On the
+    # CPU: Apple's GPUs have no double precision.
     source, target = image.cpu().double(), reference.cpu().double()
     move = _power(colour_covariance(target), 0.5) @ _power(colour_covariance(source), -0.5)
     centred = (source - source.mean(dim=(2, 3), keepdim=True)).flatten(2)
