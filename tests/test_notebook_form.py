@@ -104,7 +104,9 @@ def test_its_exercises_exist(path: Path) -> None:
     source = "\n".join(notebooks.source(cell) for cell in _code_cells(path))
     checked = re.findall(r"""\bcheck\(\s*["']([\w.]+)["']""", source)
     assert len(set(checked)) >= 4
-    assert {exercise.partition(".")[0] for exercise in checked} == {path.stem[3:]}
+    # 02_gram_textures checks texture.…, 07_gan_dcgan checks dcgan.…
+    (topic,) = {exercise.partition(".")[0] for exercise in checked}
+    assert topic in path.stem
     for exercise in checked:
         assert engine.find(exercise).id == exercise
 
