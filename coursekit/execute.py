@@ -279,15 +279,16 @@ def write_html(
         from nbconvert import HTMLExporter
     except ImportError as error:
         raise _packages_missing(error) from error
-    page = copy.deepcopy(notebook)
+    page, formulas = copy.deepcopy(notebook), []
     for cell in page["cells"]:
-        _prepare_cell(cell)
+        _prepare_cell(cell, formulas)
     exporter = HTMLExporter(embed_images=True)
     exporter.log.setLevel(logging.ERROR)  # it would warn of each figure without alternative text
     exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = ""
     resources = {"metadata": {"name": source.stem, "path": str(source.parent)}}
     text, _ = exporter.from_notebook_node(nbformat.from_dict(page), resources=resources)
     text = _without_scripts(text)
+    text = _PLACE.sub(lambda place: formulas[int(place[1])], text)
     text = text.replace("<head>", f"<head>{_MARK.format(mark)}", 1) if mark else text
     if note:
         banner = f'<p style="background:#fde2e2;padding:1em;margin:0">{html.escape(note)}</p>'
@@ -307,16 +308,20 @@ def _write_atomically(target: Path, text: str) -> None:
         ) from error
 
 
-def _prepare_cell(cell: dict[str, Any]) -> None:
-    """Make a cell ready for a page without network or kernel."""
+def _prepare_cell(cell: dict[str, Any], formulas: list[str]) -> None:
+    """Make a cell ready for a page without network or kernel; its formulas are set aside."""
     cell["source"] = notebooks.source(cell)
     if cell["cell_type"] == "markdown":
         # The badge is a picture from elsewhere; its link stays.
         cell["source"] = re.sub(r"!\[Open in Colab\]\([^)]*\)", "Open in Colab", cell["source"])
-        cell["source"] = formulas_to_mathml(cell["source"])
+        cell["source"] = formulas_to_mathml(cell["source"], formulas)
     for output in cell.get("outputs", []):
         if notebooks.is_widget(output):
             output["data"] = {"text/html": _WIDGET_NOTE}
+        # A notebook's file has texts as lists of lines.
+        for holder in (output, output.get("data", {})):
+            lines = {key: "".join(each) for key, each in holder.items() if isinstance(each, list)}
+            holder.update({key: each for key, each in lines.items() if key != "traceback"})
 
 
 _CODE_OR_FORMULA = re.compile(
@@ -327,26 +332,37 @@ _CODE_OR_FORMULA = re.compile(
 )
 
 
-def formulas_to_mathml(text: str) -> str:
-    r"""Replace ``$…$`` and ``$$…$$`` in markdown by MathML; code is left as it is.
+# Where a formula stands while markdown is turned into HTML, whose sanitiser takes MathML apart.
+_PLACE = re.compile("formula(\\d+)placeholder")
 
-    A formula that cannot be converted stays as the TeX that it is.
+
+def formulas_to_mathml(text: str, formulas: list[str]) -> str:
+    r"""Append the MathML of each ``$…$`` and ``$$…$$`` in markdown to ``formulas``.
+
+    Returns the text with a placeholder for each of them. Code is left as it is, and a formula that
+    cannot be converted stays as the TeX that it is.
     """
     try:
         from latex2mathml.converter import convert
     except ImportError:
         return text
-    return _CODE_OR_FORMULA.sub(lambda found: _mathml(found, convert), text)
+
+    def set_aside(found: re.Match[str]) -> str:
+        mathml = None if found["code"] else _mathml(found, convert)
+        if mathml is None:
+            return found[0]
+        formulas.append(mathml)
+        return f"formula{len(formulas) - 1}placeholder"
+
+    return _CODE_OR_FORMULA.sub(set_aside, text)
 
 
-def _mathml(found: re.Match[str], convert: Callable[..., str]) -> str:
-    if found["code"]:
-        return found[0]
+def _mathml(found: re.Match[str], convert: Callable[..., str]) -> str | None:
     block = found["block"] is not None
     try:
         return convert(found["block"] or found["inline"], display="block" if block else "inline")
     except Exception:  # the converter raises errors of many types; plain TeX is still readable
-        return found[0]
+        return None
 
 
 def _without_scripts(text: str) -> str:

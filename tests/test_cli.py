@@ -321,4 +321,32 @@ def test_external_references_are_seen() -> None:
     ],
 )
 def test_what_is_no_formula_is_left_alone(text: str, kept: str) -> None:
-    assert execute.formulas_to_mathml(text) == kept
+    formulas: list[str] = []
+    assert execute.formulas_to_mathml(text, formulas) == kept
+    assert not formulas
+
+
+def test_rendered_page_has_whole_formulas_and_plain_output(tmp_path: Path) -> None:
+    """As the notebooks lie in the repository: outputs as lists of lines."""
+    printed = {"output_type": "stream", "name": "stdout", "text": ["one\n", "two\n"]}
+    shown = {
+        "output_type": "display_data",
+        "metadata": {},
+        "data": {"text/html": ["<b>right</b>"], "text/plain": ["right"]},
+    }
+    code = {"cell_type": "code", "id": "b", "metadata": {}, "execution_count": 1, "source": ["1"]}
+    text = {"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["So $\\frac12 x_i$ is."]}
+    notebook = {
+        "cells": [text, {**code, "outputs": [printed, shown]}],
+        "metadata": {},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    target = tmp_path / "page.html"
+    execute.write_html(notebook, target, source=tmp_path / "page.ipynb")
+    page = target.read_text(encoding="utf-8")
+    assert "<mfrac><mn>1</mn><mn>2</mn></mfrac>" in page
+    assert "<msub><mi>x</mi><mi>i</mi></msub>" in page
+    body = page.split("<body")[1]
+    assert "placeholder" not in body and "$" not in body and "['" not in body
+    assert "one\ntwo\n" in body and "<b>right</b>" in body
