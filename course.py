@@ -264,7 +264,7 @@ def lab(options):
 
 def test(options):
     """Unit tests, notebooks and style, all of them even when one fails."""
-    prepare("test", options.torch_index)
+    prepare("slow" if options.slow or options.only_slow else "test", options.torch_index)
     fetch()
     workers = ["-m", "pytest", "-n", WORKERS]
     notebooks = workers + ["--dist", "loadscope", "--nbval-lax", "--nbval-current-env"]
