@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from coursekit.exercises.engine import Exercise
 
 # Before anything imports torch: tests run small, and one thread a worker leaves none to fight for.
 os.environ.setdefault("COURSEKIT_PRESET", "ci")
@@ -35,3 +41,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def checkout() -> Path:
     """The top of the repository."""
     return Path(__file__).resolve().parents[1]
+
+
+def stub_of(exercise: Exercise) -> Callable[..., Any]:
+    """Run the stub as a notebook cell would."""
+    namespace: dict[str, Any] = {}
+    exec(exercise.stub, namespace)
+    functions = [v for v in namespace.values() if isinstance(v, types.FunctionType)]
+    assert len(functions) == 1
+    return functions[0]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import stub_of
 from torch import Tensor, nn
 
 import coursekit
@@ -97,15 +98,6 @@ def ask(use) -> Callable[[Any], Result]:
     return functools.partial(check, "demo.gram")
 
 
-def stub_of(exercise: Exercise) -> Callable[..., Any]:
-    """Run the stub as a notebook cell would."""
-    namespace: dict[str, Any] = {}
-    exec(exercise.stub, namespace)
-    functions = [v for v in namespace.values() if isinstance(v, types.FunctionType)]
-    assert len(functions) == 1
-    return functions[0]
-
-
 # --- Right answers and untouched ones -------------------------------------------------------------
 
 
@@ -113,6 +105,18 @@ def test_the_stub_is_not_started(ask) -> None:
     result = ask(stub_of(GRAM))
     assert (result.status, result.layer, result.passed) == ("not started", "", False)
     assert "not started" in str(result)
+
+
+def test_an_answer_that_crashes_in_a_library_is_not_an_untouched_one(ask) -> None:
+    """A module without a forward: torch itself raises NotImplementedError."""
+
+    def begun(features: Tensor, normalise: bool = True) -> Tensor:
+        return nn.Module()(features)
+
+    result = ask(begun)
+    assert (result.status, result.layer) == ("wrong", "contract")
+    assert "NotImplementedError" in result.message
+    assert "return nn.Module()(features)" in result.message
 
 
 class Module(nn.Module):

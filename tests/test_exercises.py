@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import types
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import stub_of
 
 from coursekit.exercises import engine
 from coursekit.exercises.engine import Exercise, Mistake, check
-
-
-def stub_of(exercise: Exercise) -> Callable[..., Any]:
-    """Run the stub as a notebook cell would."""
-    namespace: dict[str, Any] = {}
-    exec(exercise.stub, namespace)
-    functions = [v for v in namespace.values() if isinstance(v, types.FunctionType)]
-    assert len(functions) == 1
-    return functions[0]
-
 
 HERE = [
     topic for topic in engine.TOPICS if importlib.util.find_spec(f"coursekit.exercises.{topic}")
