@@ -77,10 +77,10 @@ def transfer_loss(
 ) -> Loss:
     r"""The loss of the paper as a function of the image (eq. 7), its targets computed once.
 
-    Differs from Gatys et al. 2015: both terms are relative. Content is divided by the energy of the
-    content features (`content_energies`), each style layer by that of its Gram matrix
-    (`balanced_weights`). So :math:`\alpha/\beta` means the same at every size, layer and pooling;
-    the paper had rescaled its network for that.
+    Differs from Gatys et al. 2015: each term is divided by what it is for an image without any
+    features (`content_energies`; the weights :math:`w_l` of `balanced_weights` sum up to that), so
+    that :math:`\alpha/\beta` means the same at every size, layer and pooling. The paper had
+    rescaled its network for that.
 
     Args:
         extractor: a network that returns the content layers and the layers of ``grams``.

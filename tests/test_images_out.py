@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from coursekit.core.errors import ImageError
-from coursekit.core.images import load_image, save_image, stack, to_array, to_pil
+from coursekit.core.images import load_image, save_image, to_array, to_pil
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
@@ -98,13 +98,3 @@ def test_a_save_that_breaks_keeps_the_old_file(
         save_image(torch.zeros(3, 4, 4), path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["x.png"]
-
-
-def test_stack() -> None:
-    joined = stack([torch.zeros(1, 3, 4, 5), torch.ones(3, 4, 5)])
-    assert joined.shape == (2, 3, 4, 5)
-    assert joined.mean() == 0.5
-    with pytest.raises(ImageError, match=r"\(4, 5\).*\(5, 4\)"):
-        stack([torch.zeros(1, 3, 4, 5), torch.ones(1, 3, 5, 4)])
-    with pytest.raises(ImageError):
-        stack([])

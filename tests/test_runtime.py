@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import sys
@@ -181,13 +180,6 @@ def test_colab_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_inline_jpeg_outside_a_notebook_does_nothing() -> None:
     assert runtime.inline_jpeg() is False
-
-
-def test_environment_is_plain_data() -> None:
-    found = runtime.environment()
-    assert json.loads(json.dumps(found)) == found
-    assert found["torch"] == torch.__version__
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
 
 
 # --- Imports --------------------------------------------------------------------------------------

@@ -295,17 +295,6 @@ def test_convergence_without_snapshots() -> None:
         show.convergence(optimised(snapshots=0))
 
 
-def test_heat() -> None:
-    values = torch.arange(12.0).view(1, 1, 3, 4).requires_grad_()
-    figure = show.heat(values, title="LPIPS", label=LABEL)
-    np.testing.assert_array_equal(shown(figure)[0], np.arange(12).reshape(3, 4))
-    assert figure.axes[0].get_title() == "LPIPS"
-    assert len(figure.axes) == 2  # the map and its scale
-    for wrong in (torch.zeros(2, 3, 4), torch.zeros(4), torch.zeros(2, 1, 3, 4)):
-        with pytest.raises(SettingError, match="one map"):
-            show.heat(wrong)
-
-
 # --- In a notebook --------------------------------------------------------------------------------
 
 

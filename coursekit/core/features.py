@@ -83,8 +83,9 @@ class FeatureExtractor(nn.Module):
         padding: how convolutions see beyond the border: ``"zeros"`` as trained, ``"reflect"``,
             ``"replicate"`` or ``"circular"``.
         weights: ``"imagenet"``, or ``"random"`` (He initialisation from ``seed``).
-        precision: ``"float32"``, or ``"bfloat16"`` for a third of the time on CPUs that have it.
-            Feature maps come back in that type; the losses of the course sum in float32.
+        precision: ``"float32"``, or ``"bfloat16"``: much faster on CPUs that multiply it
+            (benchmarks/README.md has gain and cost). Feature maps come back in that type; the
+            losses of the course sum in float32.
 
     Raises:
         LayerError: a layer that the network does not have; the message lists those it has.
@@ -119,7 +120,7 @@ class FeatureExtractor(nn.Module):
         self._set_inplace()
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
-        # channels_last and ReLU in place: 0.83 of the time on a CPU (benchmarks/README.md).
+        # With ReLU in place, what the course gains over a plain loop (benchmarks/bench_gatys.py).
         self.body.to(memory_format=torch.channels_last)
         if precision == "bfloat16":
             self._narrow()
@@ -129,7 +130,7 @@ class FeatureExtractor(nn.Module):
         """Compute in bfloat16 from the second convolution on.
 
         The first one sees pixels, and 8 bits of mantissa round away what a step changes: that
-        was most of the error in the gradient, and costs 0.02 of the time of a float32 step.
+        was most of the error in the gradient.
         """
         self.body.to(torch.bfloat16)
         if len(self._convolutions()) > 1:

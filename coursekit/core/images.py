@@ -226,15 +226,3 @@ def save_image(image: torch.Tensor, path: str | os.PathLike[str], *, quality: in
         with suppress(OSError):
             temporary.unlink()
     return path
-
-
-def stack(images: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Join pictures (1, 3, H, W) of one size into (N, 3, H, W).
-
-    Raises:
-        ImageError: the sizes differ.
-    """
-    sizes = {tuple(image.shape[-2:]) for image in images}
-    if len(sizes) != 1:
-        raise ImageError(f"Pictures of one size are needed, got {sorted(sizes)}. Resize them.")
-    return torch.cat([image if image.dim() == 4 else image[None] for image in images])

@@ -53,9 +53,8 @@ def gram_matrix(features: Tensor, normalise: bool = True) -> Tensor:
 class _Gram(torch.autograd.Function):
     """Rows (N, M, C) -> (N, C, C). The matrix is symmetric, so its derivative needs one product.
 
-    Autograd would take two, one for each factor, and add them: 1.08 of the time of a whole step
-    in float32. In bfloat16 the derivative is computed where it ends, in bfloat16 (float16 has not
-    the range for that).
+    Autograd would take two, one for each factor, and add them. In bfloat16 the derivative is
+    computed where it ends, in bfloat16 (float16 has not the range for that).
     """
 
     @staticmethod

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from coursekit.core.errors import DataError, SettingError
 
@@ -181,18 +181,3 @@ def data_dir() -> Path:
 def offline() -> bool:
     """Whether the user asked for no network (``COURSEKIT_OFFLINE=1``)."""
     return os.environ.get("COURSEKIT_OFFLINE", "0") not in ("", "0")
-
-
-def environment() -> dict[str, Any]:
-    """Versions and device, for the header of a checkpoint or a bug report."""
-    import torch
-
-    import coursekit
-
-    return {
-        "coursekit": coursekit.__version__,
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "device": str(best_device()),
-        "threads": torch.get_num_threads(),
-    }

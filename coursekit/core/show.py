@@ -266,22 +266,3 @@ def _terms(axis: Axes, result: PixelResult) -> None:
     axis.set_xscale("log")
     if len(names) > 1:
         axis.legend(frameon=False, fontsize=9)
-
-
-def heat(values: Tensor, *, title: str | None = None, label: str | None = None) -> Figure:
-    """One map (H, W), or (1, 1, H, W), in false colours with its scale.
-
-    Raises:
-        SettingError: more than one map.
-    """
-    flat = values.detach().reshape(-1, *values.shape[-2:]).float().cpu().numpy()
-    if values.dim() < 2 or len(flat) != 1:
-        raise SettingError(f"Expected one map (H, W), got {tuple(values.shape)}.")
-    flat = flat[0]
-    figure = Figure((3.6, 3.0), layout="constrained")
-    axis = figure.subplots()
-    drawn = axis.imshow(flat, cmap="magma")
-    axis.axis("off")
-    axis.set_title(title or "", fontsize=10)
-    figure.colorbar(drawn, ax=axis, shrink=0.85)
-    return _finish(figure, None, label)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import os
 import uuid
 from collections.abc import Callable, Mapping
@@ -82,11 +81,11 @@ def load(name: str) -> dict[str, torch.Tensor]:
     Raises:
         WeightsError: the name is unknown, or the weights are neither here nor to be had.
     """
-    return _read_verified(name, fetch(name))
+    return _read_verified(fetch(name))
 
 
 @functools.lru_cache(maxsize=len(NAMES))
-def _read_verified(name: str, path: Path) -> dict[str, torch.Tensor]:
+def _read_verified(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     return load_file(path)
@@ -247,8 +246,3 @@ def _no_way(name: str, path: Path, reasons: list[str]) -> str:
         f"(2) copy {path.name} from the cache of a computer that has it to {path.parent}. "
         f"What was tried: {'; '.join(reasons)}."
     )
-
-
-def pip_is_here() -> bool:
-    """Whether this environment has pip, which the package index is asked through."""
-    return importlib.util.find_spec("pip") is not None
