@@ -3,7 +3,7 @@
     python3 course.py lab      make .venv, fetch the weights, open JupyterLab on the first notebook
     python3 course.py test     make .venv, run the unit tests, every notebook and the style check
     python3 course.py demo     execute notebook 03 and write one HTML file under build/
-    python3 course.py render   write every notebook as it lies as HTML under build/
+    python3 course.py render   write every notebook as it lies as HTML under build/notebooks/
 
 A second run does no work twice. This file uses the standard library only, and a syntax that
 Python 2.7 can still read, so that an old Python ends with a sentence and not with a traceback.
@@ -305,7 +305,7 @@ def demo(options):
 def render(options):
     """Every notebook as it lies in the repository, as HTML."""
     prepare("run", options.torch_index)
-    return run(["-m", "coursekit.cli", "render", "--out", "build"])
+    return run(["-m", "coursekit.cli", "render"])
 
 
 def main():

@@ -129,8 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     added[run].add_argument("notebook", metavar="NN", help="a number, a name or a path")
     added[run].add_argument("--preset", choices=("ci", "quick", "full"), default="quick")
     added[run].add_argument("--force", action="store_true", help="run even if nothing changed")
-    for function in (run, render):
-        added[function].add_argument("--out", type=Path, default=Path("build"), metavar="FOLDER")
+    # Two folders: a page as it lies in the repository must not replace one that took minutes.
+    for function, folder in ((run, "build"), (render, "build/notebooks")):
+        added[function].add_argument("--out", type=Path, default=Path(folder), metavar="FOLDER")
     for function in (render, strip):
         added[function].add_argument("notebooks", nargs="*", metavar="NN")
     added[badge].add_argument("name", metavar="OWNER/NAME")

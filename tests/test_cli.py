@@ -295,6 +295,15 @@ def test_render_writes_what_lies_there(course: Path, capsys: pytest.CaptureFixtu
     assert re.search(r'<a href="https://colab[^"]*03_gatys.ipynb"[^>]*>Open in Colab</a>', page)
 
 
+def test_render_leaves_the_page_of_a_run_alone(course: Path) -> None:
+    ran = course / "build" / "03_gatys.html"
+    ran.parent.mkdir()
+    ran.write_text("took minutes", encoding="utf-8")
+    assert cli.main(["render"]) == 0
+    assert ran.read_text(encoding="utf-8") == "took minutes"
+    assert (course / "build" / "notebooks" / "03_gatys.html").is_file()
+
+
 def test_an_output_folder_that_is_a_file(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (course / "pages").touch()
     assert cli.main(["render", "--out", "pages"]) == 1
