@@ -43,3 +43,19 @@ class OptimisationError(CourseError, ArithmeticError):
     def __init__(self, message: str, result: Any = None) -> None:
         super().__init__(message)
         self.result = result
+
+
+class TrainingError(CourseError, ArithmeticError):
+    """A training produced a loss or a weight that is not finite.
+
+    Attributes:
+        result: the history up to that step.
+        term: the name of the term, or of the network, that is not finite.
+        checkpoint: the last good checkpoint, or ``None``.
+    """
+
+    def __init__(
+        self, message: str, *, result: Any = None, term: str = "", checkpoint: Any = None
+    ) -> None:
+        super().__init__(message)
+        self.result, self.term, self.checkpoint = result, term, checkpoint

@@ -1,0 +1,80 @@
+"""Time budgets: read "4 min", time the first steps, say how many fit."""
+
+from __future__ import annotations
+
+import re
+
+from coursekit.core.errors import SettingError
+
+_UNITS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
+_WARM_UP = 2  # steps: the first ones allocate memory and choose algorithms
+_SAMPLE_STEPS, _SAMPLE_SECONDS = 8, 2.0  # time this many, or for this long
+
+
+def parse_budget(budget: str | float) -> float:
+    """Seconds of a budget: a number of seconds, or text such as ``"90 s"``, ``"4 min"``.
+
+    Raises:
+        SettingError: it cannot be read, or is not positive.
+    """
+    text = str(budget).strip().lower()
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*?)s?", text) if text != "s" else None
+    unit = match.group(2) or "s" if match else ""
+    if not match or unit not in _UNITS or float(match.group(1)) <= 0:
+        raise SettingError(f"The budget {budget!r} is no time. Write '90 s', '4 min' or '1.5 h'.")
+    return float(match.group(1)) * _UNITS[unit]
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: ``"45 s"``, ``"4 min"``, ``"1 h 20 min"``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Pace:
+    """How many steps a budget allows, known once the first steps were timed.
+
+    Args:
+        first: steps already done.
+        steps: the last step that is wanted, or ``None``.
+        seconds: the budget, or ``None``.
+
+    Attributes:
+        last: the step to stop at, as far as is known now.
+        sentence: what fits, in words.
+    """
+
+    def __init__(self, first: int, steps: int | None, seconds: float | None) -> None:
+        self.first, self.steps, self.seconds = first, steps, seconds
+        self.last = steps if steps is not None else first + 1_000_000_000
+        self.sentence = ""
+        self._warm = 0.0
+        self._known = seconds is None
+
+    def after_step(self, number: int, elapsed: float) -> bool:
+        """Take note of the time; return whether the plan changed."""
+        done = number - self.first
+        if done == _WARM_UP:
+            self._warm = elapsed
+        if self.seconds is not None and elapsed >= self.seconds:
+            self.last = number  # the time is over, whatever was planned
+        if self._known or done <= _WARM_UP:
+            return False
+        timed = elapsed - self._warm
+        if done - _WARM_UP < _SAMPLE_STEPS and timed < _SAMPLE_SECONDS:
+            return False
+        self._known = True
+        return self._fit(number, elapsed, timed / (done - _WARM_UP))
+
+    def _fit(self, number: int, elapsed: float, each: float) -> bool:
+        fits = number + max(int((self.seconds - elapsed) / each), 0)
+        wanted = self.steps if self.steps is not None else fits
+        self.last = min(fits, wanted)
+        self.sentence = f"{each:.2g} s a step on this device: {duration(self.seconds)} are enough "
+        self.sentence += f"for about {fits - self.first:,} steps."
+        if self.steps is not None and wanted > fits:
+            whole = duration(elapsed + each * (wanted - number))
+            self.sentence += f" All {wanted - self.first:,} would take {whole}."
+        return True
