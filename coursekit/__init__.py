@@ -17,21 +17,30 @@ _MODULES = {
     "exercises": "coursekit.exercises",
     "features": "coursekit.core.features",
     "images": "coursekit.core.images",
+    "gan_doctor": "coursekit.core.gan_doctor",
     "losses": "coursekit.core.losses",
+    "metrics": "coursekit.core.metrics",
     "optimise": "coursekit.core.optimise",
     "paintings": "coursekit.datasets.paintings",
     "perceptual": "coursekit.core.perceptual",
     "photos": "coursekit.datasets.photos",
     "show": "coursekit.core.show",
+    "timeline": "coursekit.core.timeline",
+    "training": "coursekit.core.training",
     "weights": "coursekit.core.weights",
     "widgets": "coursekit.widgets",
     "inversion": "coursekit.inversion",
     "texture": "coursekit.texture",
     "gatys": "coursekit.gatys",
+    "dcgan": "coursekit.dcgan",
+    "dcgan_latent": "coursekit.dcgan_latent",
+    "wgan": "coursekit.wgan",
+    "cgan": "coursekit.cgan",
 }
 _FUNCTIONS = {
     "setup": "coursekit.core.runtime",
     "check": "coursekit.exercises.engine",
+    "replay": "coursekit.widgets",
 }
 
 __all__ = ["__version__", *_FUNCTIONS, *_MODULES]

@@ -43,6 +43,7 @@ class Pace:
 
     Attributes:
         last: the step to stop at, as far as is known now.
+        known: whether the first steps were timed, or nothing depends on them.
         sentence: what fits, in words.
     """
 
@@ -51,7 +52,7 @@ class Pace:
         self.last = steps if steps is not None else first + 1_000_000_000
         self.sentence = ""
         self._warm = 0.0
-        self._known = seconds is None
+        self.known = seconds is None
 
     def after_step(self, number: int, elapsed: float) -> bool:
         """Take note of the time; return whether the plan changed."""
@@ -60,12 +61,12 @@ class Pace:
             self._warm = elapsed
         if self.seconds is not None and elapsed >= self.seconds:
             self.last = number  # the time is over, whatever was planned
-        if self._known or done <= _WARM_UP:
+        if self.known or done <= _WARM_UP:
             return False
         timed = elapsed - self._warm
         if done - _WARM_UP < _SAMPLE_STEPS and timed < _SAMPLE_SECONDS:
             return False
-        self._known = True
+        self.known = True
         return self._fit(number, elapsed, timed / (done - _WARM_UP))
 
     def _fit(self, number: int, elapsed: float, each: float) -> bool:

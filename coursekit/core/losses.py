@@ -181,3 +181,17 @@ def _same(found: Tensor, expected: Tensor, compared: slice = slice(1, None)) -> 
         raise ShapeError(
             f"The batches differ: {sizes}. Give one target for all images, or one for each."
         )
+
+
+def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """R1: E[‖∇ₓ D(x)‖²] on real images, to be weighted by γ/2 (Mescheder et al. 2018, eq. 9).
+
+    Args:
+        logits: (N,), computed from ``images``.
+        images: (N, C, H, W), with ``requires_grad``.
+
+    Returns:
+        The mean squared norm of the gradient, differentiable once more.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.float().square().flatten(1).sum(1).mean()

@@ -304,11 +304,10 @@ class _Trainer:
         pace = Pace(self.result.steps, steps, seconds)
         self._plan(pace)
         start, before = time.perf_counter(), self.result.seconds
+        done, total = self.result.steps, pace.last if pace.known else None
         with (
             _stop_button() as stop,
-            tqdm(
-                total=pace.last, initial=self.result.steps, disable=not progress, unit="step"
-            ) as bar,
+            tqdm(total=total, initial=done, disable=not progress, unit="step") as bar,
         ):
             while self.result.steps < pace.last and not stop.is_set():
                 self._one_step()
@@ -326,7 +325,7 @@ class _Trainer:
         return self.result
 
     def _plan(self, pace: Pace) -> None:
-        if self.preview is not None:
+        if self.preview is not None and pace.known:
             self.frames = frozenset(frame_steps(pace.last, self.previews))
 
     def _one_step(self) -> None:
