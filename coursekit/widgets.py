@@ -12,9 +12,12 @@ from torch import Tensor
 
 from coursekit.core.errors import SettingError
 from coursekit.core.images import resize, to_pil
+from coursekit.core.timeline import Timeline, of_topic
 
 if TYPE_CHECKING:
     import ipywidgets
+
+    from coursekit.core import training
 
 Callback = Callable[[int, Tensor, dict[str, float]], None]
 
@@ -151,3 +154,50 @@ def live_preview(every: float = 1.0, height: int = 240) -> Callback:
         shown[0] = time.perf_counter()
 
     return preview
+
+
+def live_training(every: float = 2.0) -> training.Callback:
+    """A callback for `core.training.run` that redraws one figure: the samples and the losses.
+
+    Args:
+        every: at least so many seconds between two drawings.
+    """
+    from IPython import display
+
+    from coursekit.core import show
+
+    handle = display.DisplayHandle()
+    shown = [0.0]
+
+    def draw(step: int, pictures: Tensor, history: list[dict[str, float]]) -> None:
+        if shown[0] and time.perf_counter() - shown[0] < every:
+            return
+        figure, buffer = show.training(pictures, history, heading=f"step {step:,}"), io.BytesIO()
+        figure.savefig(buffer, format="jpeg", dpi=80, pil_kwargs={"quality": 80})
+        picture = display.Image(buffer.getvalue(), format="jpeg")
+        (handle.update if shown[0] else handle.display)(picture)
+        shown[0] = time.perf_counter()
+
+    return draw
+
+
+def replay(topic: str | Timeline, name: str = "course", *, height: int = 200) -> ipywidgets.VBox:
+    """Play a training back with a slider: samples and losses, without training anything.
+
+    Args:
+        topic: a topic whose course checkpoint was trained with a timeline, such as ``"dcgan"``;
+            or a timeline of your own, ``result.timeline``.
+        name: of the checkpoint.
+        height: of the pictures in pixels on the screen.
+
+    Raises:
+        DataError: the topic has no timeline.
+        SettingError: the timeline is empty.
+    """
+    timeline = of_topic(topic, name) if isinstance(topic, str) else topic
+    labels = [
+        "  ".join([f"step {step:,}", *(f"{name} {value:.3g}" for name, value in terms.items())])
+        for step, _, terms in timeline.frames
+    ]
+    start = max(len(timeline) - 1, 0)
+    return picture_slider(timeline.pictures(), labels, "training", start=start, height=height)

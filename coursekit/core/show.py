@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
+from torchvision.utils import make_grid
 
 from coursekit.core.errors import SettingError
 from coursekit.core.images import load_image, to_array
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from coursekit.core.optimise import PixelResult
+    from coursekit.core.timeline import Timeline
 
 Picture: TypeAlias = "Tensor | np.ndarray | Image.Image"
 Line: TypeAlias = "Sequence[float] | tuple[Sequence[float], Sequence[float]]"
@@ -126,6 +128,11 @@ def _finish(figure: Figure, heading: str | None, label: str | None) -> Figure:
         # One pass is not enough where tall titles make the pictures smaller.
         figure.get_layout_engine().execute(figure)
     return figure
+
+
+def tile(pictures: Tensor, columns: int = 8) -> Tensor:
+    """Pictures (N, C, H, W) in [0, 1] as one picture (3, H', W') with white gaps."""
+    return make_grid(pictures, nrow=min(columns, len(pictures)), padding=2, pad_value=1.0)
 
 
 def before_after(
@@ -266,3 +273,47 @@ def _terms(axis: Axes, result: PixelResult) -> None:
     axis.set_xscale("log")
     if len(names) > 1:
         axis.legend(frameon=False, fontsize=9)
+
+
+def training(
+    pictures: Tensor,
+    history: Sequence[Mapping[str, float]],
+    *,
+    heading: str | None = None,
+    label: str | None = None,
+) -> Figure:
+    """Where a training stands: samples (N, C, H, W) in [0, 1] above the curves of its terms."""
+    tiles = _array(tile(pictures))
+    width = 9.0
+    height = width * tiles.shape[0] / tiles.shape[1]
+    figure = Figure(layout="constrained")
+    figure.set_size_inches(width, height + _CURVES + _margin(width, heading, label))
+    grid = figure.add_gridspec(2, 1, height_ratios=[height, _CURVES])
+    top = figure.add_subplot(grid[0])
+    top.axis("off")
+    _draw(top, tiles)
+    axis = figure.add_subplot(grid[1])
+    names = [name for name in (history[0] if history else {}) if name not in ("step", "seconds")]
+    for name in names:
+        steps = [entry["step"] for entry in history]
+        axis.plot(steps, [entry.get(name, math.nan) for entry in history], label=name)
+    _dress(axis, "step", "", log=False)
+    if names:
+        axis.legend(frameon=False, fontsize=9, ncols=len(names))
+    return _finish(figure, heading, label)
+
+
+def timeline(
+    film: Timeline, count: int = 4, *, label: str | None = None, size: float = 2.6
+) -> Figure:
+    """A training at a glance: ``count`` of its sample grids, the first and the last among them.
+
+    Raises:
+        SettingError: the timeline is empty.
+    """
+    if not len(film):
+        raise SettingError("The timeline is empty: train with preview=.")
+    film = film.thinned(count)
+    titles = [f"step {step:,}" for step in film.steps]
+    columns = 1 if film.picture(0).shape[-1] > 3 * film.picture(0).shape[-2] else 2
+    return images(film.pictures(), titles, columns=columns, size=size, label=label or film.about)

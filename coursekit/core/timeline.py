@@ -12,25 +12,19 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from coursekit.core import runtime
 from coursekit.core.errors import DataError
 from coursekit.core.images import load_image, to_pil
+from coursekit.core.show import tile
 
 Frame = tuple[int, bytes, dict[str, float]]
 _QUALITY = 88
-_COLUMNS = 8
 
 
 def frame_steps(last: int, count: int) -> list[int]:
     """About ``count`` steps up to ``last``, denser at the beginning: last · (i / count)²."""
     return sorted({max(round(last * (i / count) ** 2), 1) for i in range(1, count + 1)})
-
-
-def grid(pictures: Tensor, columns: int = _COLUMNS) -> Tensor:
-    """Pictures (N, C, H, W) in [0, 1] as one picture (3, H', W') with white gaps."""
-    return make_grid(pictures, nrow=min(columns, len(pictures)), padding=2, pad_value=1.0)
 
 
 @dataclass
@@ -58,7 +52,7 @@ class Timeline:
         if self.frames and self.frames[-1][0] >= step:
             return
         buffer = io.BytesIO()
-        to_pil(grid(pictures)).save(buffer, "jpeg", quality=_QUALITY)
+        to_pil(tile(pictures)).save(buffer, "jpeg", quality=_QUALITY)
         self.frames.append((step, buffer.getvalue(), dict(terms)))
 
     def picture(self, index: int) -> Tensor:

@@ -307,7 +307,9 @@ class _Trainer:
         done, total = self.result.steps, pace.last if pace.known else None
         with (
             _stop_button() as stop,
-            tqdm(total=total, initial=done, disable=not progress, unit="step") as bar,
+            tqdm(
+                total=total, initial=done, disable=not progress, unit="step", mininterval=0.5
+            ) as bar,
         ):
             while self.result.steps < pace.last and not stop.is_set():
                 self._one_step()
