@@ -1,4 +1,4 @@
-"""The command ``coursekit``: doctor, fetch, run, render, badge, strip.
+"""The command ``coursekit``: doctor, fetch, run, render, train, badge, strip.
 
 Nothing heavy is imported at module level, so that help and errors come at once.
 """
@@ -95,6 +95,24 @@ def render(options: argparse.Namespace) -> int:
     return 0
 
 
+def train(options: argparse.Namespace) -> int:
+    """train one of the course's own checkpoints; goes on where an earlier run stopped"""
+    from coursekit import recipes
+
+    recipe = recipes.find(options.topic, options.recipe)
+    folder = options.folder or Path("runs") / f"{options.topic}-{options.recipe}"
+    given = {"steps": options.steps, "seed": options.seed}
+    files = recipe(folder, **{name: value for name, value in given.items() if value is not None})
+    if not files:
+        print(f"Stopped. The same command goes on from where it was ({folder}).")
+        return 130
+    if options.publish:
+        files = recipes.publish(files, options.topic)
+    for file in files:
+        print(f"{file.stat().st_size / 2**20:6.2f} MiB  {file}")
+    return 0
+
+
 def badge(options: argparse.Namespace) -> int:
     """write the course's GitHub name into course.toml, every notebook and the README"""
     from coursekit import notebooks
@@ -121,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"coursekit {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     added = {}
-    for function in (doctor, fetch, run, render, badge, strip):
+    for function in (doctor, fetch, run, render, train, badge, strip):
         text = function.__doc__ or ""
         added[function] = commands.add_parser(function.__name__, help=text, description=text)
         added[function].set_defaults(function=function)
@@ -134,6 +152,16 @@ def _parser() -> argparse.ArgumentParser:
         added[function].add_argument("--out", type=Path, default=Path(folder), metavar="FOLDER")
     for function in (render, strip):
         added[function].add_argument("notebooks", nargs="*", metavar="NN")
+    added[train].add_argument("topic", metavar="TOPIC")
+    added[train].add_argument("--recipe", default="course", metavar="NAME")
+    added[train].add_argument("--steps", type=int, metavar="N", help="instead of the recipe's own")
+    added[train].add_argument("--seed", type=int, metavar="N")
+    added[train].add_argument(
+        "--folder", type=Path, metavar="FOLDER", help="for its files (runs/TOPIC-NAME)"
+    )
+    added[train].add_argument(
+        "--publish", action="store_true", help="copy the results to the course's data/checkpoints"
+    )
     added[badge].add_argument("name", metavar="OWNER/NAME")
     return parser
 
