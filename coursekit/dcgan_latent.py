@@ -1,0 +1,377 @@
+"""Topic 07, second half: what the latent space of a trained generator knows.
+
+Walks between two z, arithmetic on averages of three, the pose vector from four left and four
+right, and switching filters off (Radford et al. 2016, §6). Recognisers read the generated
+pictures, so that each claim becomes a share with an interval, next to a random control.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coursekit.core import runtime
+from coursekit.core.errors import SettingError, ShapeError
+from coursekit.core.estimates import Estimate, mean_interval, proportion
+from coursekit.dcgan import Generator, sample_latent, samples, to_unit
+
+if TYPE_CHECKING:
+    from coursekit.core.recogniser import Recogniser
+
+KEPT = ("skin", "hair_colour", "hair", "beard", "glasses")
+
+
+# --- Walks and arithmetic ------------------------------------------------------------------------
+
+
+def slerp(start: Tensor, end: Tensor, share: Tensor | float) -> Tensor:
+    """Spherical interpolation from ``start`` to ``end``, both (…, latent), at ``share`` in [0, 1].
+
+    sin((1 − t)ω)/sin ω · a + sin(tω)/sin ω · b with ω the angle between them. It keeps the length
+    that normal vectors have; the straight line between two of them passes closer to the origin
+    than any sample that the generator was trained on.
+    """
+    share = torch.as_tensor(share, dtype=start.dtype)
+    unit_a = start / start.norm(dim=-1, keepdim=True)
+    unit_b = end / end.norm(dim=-1, keepdim=True)
+    omega = (unit_a * unit_b).sum(-1, keepdim=True).clamp(-1 + 1e-6, 1 - 1e-6).acos()
+    return ((1 - share) * omega).sin() / omega.sin() * start + (share * omega).sin() / (
+        omega.sin()
+    ) * end
+
+
+def walk(latents: Tensor, steps: int = 8) -> Tensor:
+    """A path through the rows of ``latents`` (n, latent): (n − 1) · steps + 1 points by `slerp`.
+
+    Raises:
+        ShapeError: fewer than two points.
+    """
+    if latents.dim() != 2 or len(latents) < 2:
+        raise ShapeError(f"A walk needs two or more points (n, latent), not {latents.shape}.")
+    shares = torch.arange(steps)[:, None] / steps
+    legs = [slerp(a, b, shares) for a, b in itertools.pairwise(latents)]
+    return torch.cat([*legs, latents[-1:]])
+
+
+def arithmetic(plus: Tensor, minus: Tensor, target: Tensor) -> Tensor:
+    """z = mean(plus) − mean(minus) + mean(target), the lecture's "glasses" sum (§6.3.2).
+
+    Args:
+        plus: z of pictures with the attribute, (n, latent); Radford et al. average three,
+            because the sum of single vectors is unstable.
+        minus: z of like pictures without it.
+        target: z of the pictures that are to get it.
+
+    Returns:
+        One vector (latent,).
+    """
+    return plus.mean(0) - minus.mean(0) + target.mean(0)
+
+
+def pose_vector(left: Tensor, right: Tensor) -> Tensor:
+    """mean(right) − mean(left): the "turn" vector from four faces each way (§6.3.2, fig. 8)."""
+    return right.mean(0) - left.mean(0)
+
+
+def random_like(vector: Tensor, *, seed: int) -> Tensor:
+    """A random direction of the same length: the control for `arithmetic` and `pose_vector`."""
+    noise = torch.randn(vector.shape, generator=runtime.generator(seed))
+    return noise * vector.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
+
+
+# --- Measured ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Samples of a generator and what a recogniser reads off them.
+
+    Attributes:
+        latents: (N, latent).
+        factors: each (N,), by name.
+    """
+
+    latents: Tensor
+    factors: Mapping[str, Tensor]
+
+    def where(self, name: str, low: float, high: float) -> Tensor:
+        """Indices of the samples whose factor lies in [low, high].
+
+        Raises:
+            SettingError: the recogniser does not read this factor.
+        """
+        if name not in self.factors:
+            raise SettingError(f"There is no factor {name!r}, only {', '.join(self.factors)}.")
+        value = self.factors[name]
+        return ((value >= low) & (value <= high)).nonzero().flatten()
+
+
+def read(generator: Generator, recogniser: Recogniser, latents: Tensor) -> dict[str, Tensor]:
+    """What the recogniser reads off the pictures of ``latents``: factor → (N,)."""
+    return recogniser.predict(samples(generator, latents))
+
+
+def make_pool(
+    generator: Generator, recogniser: Recogniser, count: int = 4000, *, seed: int = 0
+) -> Pool:
+    """Draw ``count`` samples and read them."""
+    latents = sample_latent(count, generator.latent, seed=seed)
+    return Pool(latents, read(generator, recogniser, latents))
+
+
+def draw(pool: Pool, among: Tensor, groups: int, size: int, *, seed: int) -> Tensor:
+    """``groups`` random groups of ``size`` different samples: (groups, size, latent).
+
+    Raises:
+        SettingError: fewer than ``size`` samples to draw from.
+    """
+    if len(among) < size:
+        raise SettingError(
+            f"Only {len(among)} samples have what is asked for; {size} are needed. Draw a larger "
+            "pool."
+        )
+    random = runtime.generator(seed)
+    order = torch.stack([torch.randperm(len(among), generator=random)[:size]] * 1)
+    for _ in range(groups - 1):
+        order = torch.cat([order, torch.randperm(len(among), generator=random)[None, :size]])
+    return pool.latents[among[order]]
+
+
+@dataclass(frozen=True)
+class ArithmeticStudy:
+    """How often adding an attribute works, against a random vector of the same length.
+
+    Attributes:
+        attribute: the factor that was to be gained.
+        gained, kept, both: by way (``"arithmetic"``, ``"random"``) the share of triplets in which
+            the attribute is there afterwards, all other factors are read as before, and both.
+        kept_each: by way, the share for each of the other factors.
+    """
+
+    attribute: str
+    gained: dict[str, Estimate]
+    kept: dict[str, Estimate]
+    both: dict[str, Estimate]
+    kept_each: dict[str, dict[str, Estimate]]
+
+
+def study_arithmetic(
+    generator: Generator,
+    recogniser: Recogniser,
+    pool: Pool,
+    attribute: str = "glasses",
+    *,
+    triplets: int = 500,
+    seed: int = 0,
+) -> ArithmeticStudy:
+    """Add an attribute to faces without it, many times, and count.
+
+    Each trial draws three faces with the attribute, three without and three more without as the
+    target. "Before" is the picture of the target's mean, "after" that of `arithmetic`; the control
+    adds `random_like` the same difference. Trials whose target shows the attribute already are
+    drawn anew from the pool's next ones, so that there is always something to gain.
+
+    Raises:
+        SettingError: the recogniser does not read the attribute, or the pool has too few.
+    """
+    yes, no = pool.where(attribute, 1, 1), pool.where(attribute, 0, 0)
+    plus = draw(pool, yes, triplets, 3, seed=seed).mean(1)
+    minus = draw(pool, no, triplets, 3, seed=seed + 1).mean(1)
+    target = _without(generator, recogniser, pool, attribute, triplets, seed + 2)
+    before = read(generator, recogniser, target)
+    shift = plus - minus
+    moved = {"arithmetic": shift, "random": random_like(shift, seed=seed + 3)}
+    others = [name for name in KEPT if name in before and name != attribute]
+    tallies = {
+        way: _tally(before, read(generator, recogniser, target + v), attribute, others)
+        for way, v in moved.items()
+    }
+    return ArithmeticStudy(
+        attribute, *({way: tally[part] for way, tally in tallies.items()} for part in range(4))
+    )
+
+
+def _without(
+    generator: Generator,
+    recogniser: Recogniser,
+    pool: Pool,
+    attribute: str,
+    count: int,
+    seed: int,
+) -> Tensor:
+    """Means of three samples without the attribute, whose own picture lacks it too."""
+    groups = draw(pool, pool.where(attribute, 0, 0), 3 * count, 3, seed=seed).mean(1)
+    lacking = (read(generator, recogniser, groups)[attribute] == 0).nonzero().flatten()
+    if len(lacking) < count:
+        raise SettingError(f"Too few averages lack {attribute!r}: {len(lacking)} of {count}.")
+    return groups[lacking[:count]]
+
+
+def _tally(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], attribute: str, others: Sequence[str]
+) -> tuple[Estimate, Estimate, Estimate, dict[str, Estimate]]:
+    gained = after[attribute] == 1
+    same = {name: before[name] == after[name] for name in others}
+    kept = torch.stack(list(same.values())).all(0)
+    shares = [
+        proportion(int(hits.sum()), len(hits), name=name)
+        for name, hits in (("gained", gained), ("kept", kept), ("both", gained & kept))
+    ]
+    each = {n: proportion(int(hits.sum()), len(hits), name=n) for n, hits in same.items()}
+    return shares[0], shares[1], shares[2], each
+
+
+@dataclass(frozen=True)
+class YawStudy:
+    """How a walk along the pose vector turns faces, against random directions.
+
+    Attributes:
+        places: the multiples of the vector that were added.
+        yaw: by way (``"pose"``, ``"random"``) the mean yaw read at each place.
+        correlation: by way, the mean over faces of the correlation of place and yaw.
+        kept: by way, the share of faces whose other factors are read alike at both ends.
+    """
+
+    places: list[float]
+    yaw: dict[str, list[float]]
+    correlation: dict[str, Estimate]
+    kept: dict[str, Estimate]
+
+
+def study_yaw(
+    generator: Generator,
+    recogniser: Recogniser,
+    vector: Tensor,
+    *,
+    faces: int = 500,
+    places: Sequence[float] = (-0.5, -0.25, 0.0, 0.25, 0.5),
+    seed: int = 0,
+) -> YawStudy:
+    """Walk many faces along the pose vector and read how they are turned.
+
+    Args:
+        generator: of faces.
+        recogniser: must read ``yaw``.
+        vector: `pose_vector`, (latent,).
+        faces: how many faces walk; each has its own random direction as the control.
+        places: multiples of the vector to add.
+        seed: of the faces and the random directions.
+    """
+    start = sample_latent(faces, generator.latent, seed=seed)
+    ways = {
+        "pose": vector.expand_as(start),
+        "random": random_like(vector.expand_as(start), seed=seed + 1),
+    }
+    yaw, correlation, kept = {}, {}, {}
+    for way, direction in ways.items():
+        readings = [read(generator, recogniser, start + t * direction) for t in places]
+        turned = torch.stack([reading["yaw"] for reading in readings], 1)
+        yaw[way] = turned.mean(0).tolist()
+        correlation[way] = mean_interval(_correlations(turned, places), name="correlation")
+        alike = [readings[0][n] == readings[-1][n] for n in KEPT if n in readings[0]]
+        hits = torch.stack(alike).all(0)
+        kept[way] = proportion(int(hits.sum()), faces, name="kept")
+    return YawStudy(list(places), yaw, correlation, kept)
+
+
+def _correlations(values: Tensor, places: Sequence[float]) -> np.ndarray:
+    """The correlation of each row (N, places) with ``places``; 0 for a row that is constant."""
+    x = torch.tensor(places, dtype=torch.float64)
+    x, y = x - x.mean(), (values - values.mean(1, keepdim=True)).double()
+    length = (y.norm(dim=1) * x.norm()).clamp(min=1e-12)
+    return ((y * x).sum(1) / length).numpy()
+
+
+# --- Switching filters off -----------------------------------------------------------------------
+
+
+def boxes_to_positions(boxes: Tensor, side: int, size: int) -> Tensor:
+    """Which positions of a map of ``side``² lie in boxes drawn on pictures of ``size``².
+
+    Args:
+        boxes: (N, 4): left, top, right, bottom in pixels; one a picture.
+        side: of the activation maps.
+        size: of the pictures.
+
+    Returns:
+        bool (N, side, side); a position counts if its centre is inside.
+
+    Raises:
+        ShapeError: not (N, 4).
+    """
+    if boxes.dim() != 2 or boxes.shape[1] != 4:
+        raise ShapeError(f"Boxes have the shape (N, 4), not {tuple(boxes.shape)}.")
+    centres = (torch.arange(side) + 0.5) * size / side
+    left, top, right, bottom = (edge[:, None] for edge in boxes.unbind(1))
+    across = (centres >= left) & (centres <= right)
+    down = (centres >= top) & (centres <= bottom)
+    return down[:, :, None] & across[:, None, :]
+
+
+def filter_weights(
+    activations: Tensor, inside: Tensor, *, seed: int = 0, strength: float = 0.05
+) -> Tensor:
+    """Which feature maps speak for a drawn region: weights (C,) of a logistic regression.
+
+    Positions inside the region are positives; as many random positions of the same pictures
+    outside it are negatives (§6.3.1). Activations are standardised per map before the fit.
+
+    Args:
+        activations: (N, C, h, w), from `Generator.up_to_block`.
+        inside: bool (N, h, w), from `boxes_to_positions`.
+        seed: of the choice of negatives.
+        strength: scikit-learn's C; smaller holds the weights closer to zero.
+
+    Raises:
+        ShapeError: the two do not fit.
+        SettingError: no position inside, or none outside.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    if activations.dim() != 4 or inside.shape != activations[:, 0].shape:
+        raise ShapeError(
+            f"Activations {tuple(activations.shape)} and positions {tuple(inside.shape)} do not "
+            "fit: (N, C, h, w) and (N, h, w)."
+        )
+    rows = activations.movedim(1, -1)
+    positives, negatives = rows[inside], rows[~inside]
+    if not len(positives) or not len(negatives):
+        raise SettingError("The regions must cover some positions, and leave some out.")
+    order = torch.randperm(len(negatives), generator=runtime.generator(seed))
+    negatives = negatives[order[: len(positives)]]
+    features = torch.cat([positives, negatives]).double().numpy()
+    truth = np.r_[np.ones(len(positives)), np.zeros(len(negatives))]
+    scaled = StandardScaler().fit_transform(features)
+    fit = LogisticRegression(C=strength, max_iter=500).fit(scaled, truth)
+    return torch.from_numpy(fit.coef_[0]).float()
+
+
+def strongest(weights: Tensor, count: int) -> Tensor:
+    """Indices of the ``count`` largest positive weights; fewer if fewer are positive."""
+    order = weights.argsort(descending=True)[:count]
+    return order[weights[order] > 0]
+
+
+@torch.no_grad()
+def without_filters(generator: Generator, latents: Tensor, block: int, filters: Tensor) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] with some feature maps of one block set to zero.
+
+    Args:
+        generator: in eval mode.
+        latents: (N, latent).
+        block: how many blocks come before the maps.
+        filters: indices of the maps to switch off.
+    """
+    images = []
+    for z in latents.split(100):
+        activations = generator.up_to_block(z, block)
+        activations[:, filters] = 0
+        images.append(to_unit(generator.from_block(activations, block)))
+    return torch.cat(images).clamp(0, 1)
