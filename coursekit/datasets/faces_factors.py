@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from coursekit.core import runtime
 from coursekit.core.errors import SettingError
+from coursekit.datasets.faces_look import HAIR, IRIS, SKIN, STYLES
 
 Factors = dict[str, Tensor]
 
@@ -26,6 +27,7 @@ class Factor:
         values: the names of the values of a binary or categorical factor.
         weights: how often each value is drawn; all alike if empty.
         zeros: the share of faces in which a continuous factor is exactly ``low``.
+        usual: the rest is drawn between this and ``high``; from ``low`` if not given.
     """
 
     group: str
@@ -35,6 +37,7 @@ class Factor:
     values: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
     zeros: float = 0.0
+    usual: float | None = None
 
     @property
     def kind(self) -> str:
@@ -43,23 +46,42 @@ class Factor:
             return "continuous"
         return "binary" if self.values == ("no", "yes") else "categorical"
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest value; named values count from 0."""
+        return (0, len(self.values) - 1) if self.values else (self.low, self.high)
+
     def draw(self, uniform: Tensor) -> Tensor:
-        """Turn uniform numbers in [0, 1) into values: float32, or int64 where values have names."""
+        """Values from numbers in [0, 1): float32 if continuous, int64 where values have names."""
         if self.values:
             weights = self.weights or (1.0,) * len(self.values)
             edges = torch.tensor(weights, dtype=torch.float64).cumsum(0)
             return torch.bucketize(uniform, edges[:-1] / edges[-1], right=True)
-        spread = ((uniform - self.zeros) / (1 - self.zeros)).clamp(min=0)
-        return (self.low + spread * (self.high - self.low)).float()
+        least = self.low if self.usual is None else self.usual
+        spread = (uniform - self.zeros) / (1 - self.zeros)
+        drawn = least + spread.clamp(min=0) * (self.high - least)
+        return torch.where(uniform < self.zeros, self.low, drawn).float()
 
 
 def _shape(low: float, high: float, meaning: str) -> Factor:
     return Factor("identity", meaning, low, high)
 
 
-def _names(group: str, meaning: str, values: str, weights: Sequence[float] = ()) -> Factor:
-    return Factor(group, meaning, values=tuple(values.split()), weights=tuple(weights))
+def _named(
+    group: str, meaning: str, values: Iterable[str], weights: Sequence[float] = ()
+) -> Factor:
+    return Factor(group, meaning, values=tuple(values), weights=tuple(weights))
 
+
+def _whether(meaning: str, share: float) -> Factor:
+    return _named("identity", meaning, ("no", "yes"), (1 - share, share))
+
+
+def _both_ways(group: str, meaning: str, most: float = 1.0) -> Factor:
+    return Factor(group, meaning, -most, most)
+
+
+GLASSES = ("none", "clear", "sunglasses")
 
 FACTORS: dict[str, Factor] = {
     "face_width": _shape(0.50, 0.57, "half the width of the head, in half pictures"),
@@ -74,39 +96,34 @@ FACTORS: dict[str, Factor] = {
     "lip_tint": _shape(0.0, 1.0, "0 near the skin, 1 rose"),
     "brow_width": _shape(0.020, 0.034, "how thick the brows are, in half pictures"),
     "hair_volume": _shape(0.0, 1.0, "0 flat, 1 full"),
-    "skin": _names("identity", "skin tone", "porcelain fair tan olive brown deep"),
-    "hair": _names("identity", "hair style", "crop swept quiff bob long wavy curly bun"),
-    "hair_colour": _names(
-        "identity",
-        "colour of hair, brows and beard",
-        "black espresso chestnut auburn ginger blond grey",
-        (3, 3, 3, 2, 1, 2, 1),
+    "skin": _named("identity", "skin tone", SKIN),
+    "hair": _named("identity", "hair style", STYLES),
+    "hair_colour": _named(
+        "identity", "colour of hair, brows and beard", HAIR, (3, 3, 3, 2, 1, 2, 1)
     ),
-    "eye_colour": _names("identity", "colour of the iris", "brown blue green grey", (3, 2, 2, 1)),
-    "beard": _names("identity", "a full, short beard", "no yes", (7, 3)),
-    "moustache": _names("identity", "a moustache", "no yes", (4, 1)),
-    "yaw": Factor(
-        "pose", "head turned, radians; positive to the right of the picture", -0.55, 0.55
-    ),
-    "roll": Factor("pose", "head tilted, radians; positive clockwise", -0.12, 0.12),
-    "smile": Factor("expression", "-1 corners of the mouth down, 1 up", -1.0, 1.0),
+    "eye_colour": _named("identity", "colour of the iris", IRIS, (3, 2, 2, 1)),
+    "beard": _whether("a full, short beard", 0.3),
+    "moustache": _whether("a moustache", 0.2),
+    "yaw": _both_ways("pose", "head turned, radians; positive to the right of the picture", 0.55),
+    "roll": _both_ways("pose", "head tilted, radians; positive clockwise", 0.12),
+    "smile": _both_ways("expression", "-1 corners of the mouth down, 1 up"),
     "mouth_open": Factor("expression", "0 closed, 1 wide open", zeros=0.55),
-    "eye_open": Factor("expression", "0 closed, 1 wide", 0.0, 1.0),
-    "brow": Factor("expression", "-1 lowered, 1 raised", -1.0, 1.0),
-    "gaze": Factor("expression", "-1 to the left of the picture, 1 to the right", -1.0, 1.0),
-    "glasses": _names("wear", "what kind of glasses", "none clear sunglasses", (13, 5, 2)),
+    "eye_open": Factor("expression", "0 closed, 1 wide", zeros=0.05, usual=0.5725),
+    "brow": _both_ways("expression", "-1 lowered, 1 raised"),
+    "gaze": _both_ways("expression", "-1 to the left of the picture, 1 to the right"),
+    "glasses": _named("wear", "what kind of glasses", GLASSES, (13, 5, 2)),
     "shirt": Factor("scene", "a place on the circle of shirt colours"),
     "background": Factor("scene", "a place on the circle of background colours"),
     "background_light": Factor("scene", "0 dim, 1 bright"),
-    "light": Factor("scene", "where the light stands: -1 left, 1 right", -1.0, 1.0),
+    "light": _both_ways("scene", "where the light stands: -1 left, 1 right"),
 }
 
 
 def sample_factors(count: int, *, seed: int = 0, **fixed: object) -> Factors:
     """Draw the factors of ``count`` faces, all of them independent of one another.
 
-    Every factor has its own random numbers, so fixing one leaves the others as they were, and the
-    first n of ``count`` faces do not depend on ``count``.
+    Every factor has its own random numbers: fixing one leaves the others as they were, and the
+    first n faces do not depend on ``count``.
 
     Args:
         count: how many faces, at least 1.
@@ -121,27 +138,14 @@ def sample_factors(count: int, *, seed: int = 0, **fixed: object) -> Factors:
     """
     if count < 1:
         raise SettingError(f"count={count} gives no face; ask for at least 1.")
-    for name in fixed:
-        _known(name)
-    return {
-        name: checked(name, fixed[name], count) if name in fixed else _draw(name, count, seed)
-        for name in FACTORS
-    }
+    given = {name: checked(name, value, count) for name, value in fixed.items()}
+    return {name: given[name] if name in given else _draw(name, count, seed) for name in FACTORS}
 
 
 def _draw(name: str, count: int, seed: int) -> Tensor:
     own = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     numbers = runtime.generator(int.from_bytes(own[:7], "big"))
-    uniform = torch.rand(count, generator=numbers, dtype=torch.float64)
-    if name == "eye_open":  # most people look at the camera with their eyes open
-        uniform = torch.where(uniform < 0.05, 0.0, 0.55 + 0.45 * uniform)
-    return FACTORS[name].draw(uniform)
-
-
-def _known(name: str) -> Factor:
-    if name not in FACTORS:
-        raise SettingError(f"There is no factor {name!r}. There are: {', '.join(FACTORS)}.")
-    return FACTORS[name]
+    return FACTORS[name].draw(torch.rand(count, generator=numbers, dtype=torch.float64))
 
 
 def checked(name: str, value: object, count: int) -> Tensor:
@@ -150,43 +154,77 @@ def checked(name: str, value: object, count: int) -> Tensor:
     Raises:
         SettingError: no such factor, another number of values, or one out of range.
     """
-    factor = _known(name)
-    if isinstance(value, str):
-        value = _index(name, value)
-    kind = torch.int64 if factor.values else torch.float32
-    given = torch.as_tensor(value)
-    tensor = given.to(kind)
-    if tensor.dim() == 0:
-        tensor = tensor.expand(count).clone()
-    low, high = (0, len(factor.values) - 1) if factor.values else (factor.low, factor.high)
-    if tensor.shape != (count,):
-        raise SettingError(f"{name} has shape {tuple(tensor.shape)}; give one value or {count}.")
-    inside = (given >= low - 1e-6) & (given <= high + 1e-6) & (tensor == given.to(kind))
-    if not bool(inside.all()) or (factor.values and not bool((tensor == given).all())):
-        raise SettingError(f"{name} must lie in [{low}, {high}]: {factor.meaning}.")
-    return tensor
+    if name not in FACTORS:
+        raise SettingError(f"There is no factor {name!r}. There are: {', '.join(FACTORS)}.")
+    factor = FACTORS[name]
+    given = torch.as_tensor(_index(name, value) if isinstance(value, str) else value)
+    if given.dim() == 0:
+        given = given.expand(count)
+    if given.shape != (count,):
+        raise SettingError(
+            f"{name} has shape {tuple(given.shape)}; give one value, or ({count},) for each face."
+        )
+    low, high = factor.range
+    slack = 0 if factor.values else 1e-6  # a bound such as 0.55 is not exact in float32
+    inside = (given >= low - slack) & (given <= high + slack)
+    if factor.values:
+        inside &= given == given.round() if given.is_floating_point() else inside
+    if not bool(inside.all()):
+        whole = "a whole number " if factor.values else ""
+        raise SettingError(f"{name} must be {whole}in [{low}, {high}]: {factor.meaning}.")
+    return given.to(torch.int64 if factor.values else torch.float32).clone()
 
 
 def _index(name: str, value: str) -> int:
     values = FACTORS[name].values
     if value not in values:
-        raise SettingError(
-            f"{name} is not {value!r}. Give a number or one of: {', '.join(values)}."
-        )
+        names = f"Choose one of {', '.join(values)}." if values else "It takes numbers, not names."
+        raise SettingError(f"{name} cannot be {value!r}. {names}")
     return values.index(value)
 
 
-def same_person(factors: Factors, index: int, count: int, *, seed: int = 0) -> Factors:
-    """``count`` factors of one face with pose and expression drawn anew, all else kept.
+def all_checked(factors: Factors) -> Factors:
+    """Every factor, checked: the same number of values each.
 
     Raises:
-        SettingError: there is no face ``index`` in ``factors``, or ``count`` is below 1.
+        SettingError: one is missing, unknown, of another length, or out of range.
+    """
+    missing = [name for name in FACTORS if name not in factors]
+    if missing:
+        raise SettingError(f"Missing factors: {', '.join(missing)}. Start from sample_factors().")
+    count = len(factors["yaw"])
+    return {name: checked(name, value, count) for name, value in factors.items()}
+
+
+def change(factors: Factors, **values: object) -> Factors:
+    """The same faces with some factors set: ``change(factors, glasses="clear", yaw=0.3)``.
+
+    Raises:
+        SettingError: no such factor, or a value out of its range.
+    """
+    count = len(factors["yaw"])
+    return {**factors, **{name: checked(name, value, count) for name, value in values.items()}}
+
+
+def same_person(
+    factors: Factors, index: int, count: int, *, seed: int = 0, **fixed: object
+) -> Factors:
+    """One face ``count`` times, with pose and expression drawn anew and all else kept.
+
+    Args:
+        factors: of some faces.
+        index: which of them.
+        count: how many pictures of that face.
+        seed: of pose and expression.
+        fixed: factors to set, as in `sample_factors`.
+
+    Raises:
+        SettingError: there is no such face, ``count`` is below 1, or a fixed value is wrong.
     """
     faces = len(factors["yaw"])
     if not -faces <= index < faces:
-        raise SettingError(f"There is no face {index} among {faces}.")
+        raise SettingError(f"There is no face {index}: there are {faces}, counted from 0.")
     fresh = sample_factors(count, seed=seed)
-    moving = {n for n, f in FACTORS.items() if f.group in ("pose", "expression")}
-    return {
-        n: fresh[n] if n in moving else factors[n][index].expand(count).clone() for n in FACTORS
-    }
+    moving = {name for name, factor in FACTORS.items() if factor.group in ("pose", "expression")}
+    kept = {name: factors[name][index].expand(count).clone() for name in FACTORS}
+    return change({**kept, **{name: fresh[name] for name in moving}}, **fixed)

@@ -17,7 +17,8 @@ def ellipse(x: Tensor, y: Tensor, width: Tensor | float, height: Tensor | float)
     """Distance to an ellipse around the origin with these half axes (first order, fast)."""
     across, along = x / width, y / height
     radius = torch.sqrt(across * across + along * along + 1e-9)
-    slope = torch.sqrt((across / width) ** 2 + (along / height) ** 2 + 1e-9)
+    across, along = across / width, along / height
+    slope = torch.sqrt(across * across + along * along + 1e-9)
     return radius * (radius - 1) / slope
 
 
@@ -41,7 +42,13 @@ def step(value: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
 def bump(value: Tensor, width: Tensor | float) -> Tensor:
     """1 at 0 and falling to both sides: a cheap bell of this width."""
     q = value / width
-    return 1 / (1 + q * q) ** 2
+    wide = 1 + q * q
+    return 1 / (wide * wide)
+
+
+def crop(field: Tensor, at: Box) -> Tensor:
+    """The part of a field (..., h, w) inside a window."""
+    return field[..., at[0], at[1]]
 
 
 class Canvas:
@@ -105,19 +112,19 @@ class Canvas:
     ) -> None:
         """Lay a colour, (N, 3, 1, 1) or (N, 3, h, w), over the pixels of a shape."""
         alpha = self.cover(distance, soft, opacity)
-        self.image[:, :, at[0], at[1]].lerp_(colour, alpha[:, None])
+        crop(self.image, at).lerp_(colour, alpha[:, None])
         if label is not None:
-            self._mark(alpha > 0.5, label, at)
+            self._mark(alpha[:, ::2, ::2] > 0.5, label, at)
 
     def mark(self, distance: Tensor, label: int, at: Box = WHOLE) -> None:
         """Label the pixels of a shape and leave the picture as it is."""
-        self._mark(distance < 0, label, at)
+        self._mark(distance[:, ::2, ::2] < 0, label, at)
 
     def _mark(self, inside: Tensor, label: int, at: Box) -> None:
         rows, columns = (
             slice(None) if s == slice(None) else slice(s.start // 2, s.stop // 2) for s in at
         )
-        self.label[:, rows, columns].masked_fill_(inside[:, ::2, ::2], label)
+        self.label[:, rows, columns].masked_fill_(inside, label)
 
     def finish(self) -> Tensor:
         """The pictures (N, 3, size, size) in [0, 1]."""
