@@ -22,7 +22,7 @@ from torch import Tensor
 from coursekit.core.errors import SettingError
 from coursekit.exercises.messages import say
 
-TOPICS = ("inversion", "texture", "gatys")
+TOPICS = ("inversion", "texture", "gatys", "wgan")
 
 
 @dataclass(frozen=True)
