@@ -23,6 +23,7 @@ from coursekit.core.images import load_image, to_array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from coursekit.core.estimates import Estimate
     from coursekit.core.optimise import PixelResult
     from coursekit.core.timeline import Timeline
 
@@ -317,3 +318,44 @@ def timeline(
     titles = [f"step {step:,}" for step in film.steps]
     columns = 1 if film.picture(0).shape[-1] > 3 * film.picture(0).shape[-2] else 2
     return images(film.pictures(), titles, columns=columns, size=size, label=label or film.about)
+
+
+def estimates(
+    table: Mapping[str, Mapping[str, Estimate]],
+    xlabel: str = "share",
+    *,
+    label: str | None = None,
+    heading: str | None = None,
+) -> Figure:
+    """Measured numbers with their intervals: a line for each row, a colour for each way.
+
+    Args:
+        table: row → way → estimate; every row has the same ways.
+        xlabel: what the numbers are.
+        label: a line at the foot.
+        heading: a line at the top.
+
+    Raises:
+        SettingError: no rows, or rows with different ways.
+    """
+    ways = list(next(iter(table.values()), {}))
+    if not ways or any(list(row) != ways for row in table.values()):
+        raise SettingError("Give at least one row, and the same ways in each.")
+    figure = Figure((7.5, 1.0 + 0.28 * len(table) * (len(ways) + 0.5)), layout="constrained")
+    axis = figure.subplots()
+    for i, way in enumerate(ways):
+        offset = (i - (len(ways) - 1) / 2) * 0.22
+        for j, row in enumerate(table.values()):
+            _interval(axis, row[way], j + offset, f"C{i}", way if j == 0 else None)
+    axis.set_yticks(range(len(table)), list(table))
+    axis.set_ylim(len(table) - 0.5, -0.5)
+    _dress(axis, xlabel, "", log=False)
+    if len(ways) > 1:
+        axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _finish(figure, heading, label)
+
+
+def _interval(axis: Axes, estimate: Estimate, height: float, colour: str, name: str | None) -> None:
+    low, high = estimate.interval or (estimate.value, estimate.value)
+    axis.plot([low, high], [height, height], color=colour, linewidth=2)
+    axis.plot([estimate.value], [height], "o", color=colour, label=name)
