@@ -1,8 +1,8 @@
 """Checks that understand mistakes: ``check("texture.gram_matrix", mine)``.
 
 A check goes through layers and stops at the first that fails: not started, contract (types,
-shapes, side effects), values, gradient. A wrong value is compared with the exercise's catalogue of
-named mistakes, each a real wrong implementation.
+shapes, side effects), values or behaviour, gradient. A wrong result is compared with the exercise's
+catalogue of named mistakes, each a real wrong implementation.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from coursekit.core.errors import SettingError
+from coursekit.exercises.compare import agree, few, relation
 from coursekit.exercises.messages import say
 
-TOPICS = ("inversion", "texture", "gatys", "wgan")
+TOPICS = ("inversion", "texture", "gatys", "wgan", "cgan")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Exercise:
 
     ``hints`` come in tiers, from a nudge to a plan; none gives the answer away. ``gradient``
     says whether gradients are compared too.
+
+    ``measure`` is for answers that return a module, change their input or train. It is called as
+    ``measure(answer, *arguments)``, runs the answer as often as it needs, and returns what is
+    compared: numbers, yes or no, tensors, by name. It may change the arguments, and raises
+    `Unusable` for an output that it can do nothing with.
     """
 
     id: str
@@ -65,6 +71,11 @@ class Exercise:
     hints: tuple[str, ...]
     mistakes: tuple[Mistake, ...] = ()
     gradient: bool = True
+    measure: Callable[..., Any] | None = None
+
+
+class Unusable(Exception):
+    """What the answer returned cannot be measured; the text is one sentence for the student."""
 
 
 @dataclass
@@ -74,7 +85,8 @@ class Result:
     Attributes:
         exercise: what was checked.
         status: ``"passed"``, ``"wrong"`` or ``"not started"``.
-        layer: where it stopped: ``"contract"``, ``"values"``, ``"gradient"``, or ``""``.
+        layer: where it stopped: ``"contract"``, ``"values"``, ``"behaviour"`` (of what was
+            measured), ``"gradient"``, or ``""``.
         message: what is wrong and the likely cause, in a sentence or two.
         mistake: the name of the catalogued mistake that does the same, if one does.
     """
@@ -164,8 +176,8 @@ def check(id: str, answer: Callable[..., Any]) -> Result:
     """
     exercise = find(id)
     try:
-        # Whatever mode the notebook is in, gradients exist here.
-        with torch.inference_mode(False), torch.enable_grad():
+        # Whatever mode the notebook is in, gradients exist here, and its random numbers stay.
+        with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad():
             _contract(exercise, answer)
             for case in exercise.cases:
                 _check_case(exercise, case, answer)
@@ -196,20 +208,38 @@ def _contract(exercise: Exercise, answer: Any) -> None:
 
 
 def _check_case(exercise: Exercise, case: Case, answer: Callable[..., Any]) -> None:
-    expected = _parts(exercise.reference(*case.make(), **case.keywords()))
+    expected = _parts(_run(exercise, exercise.reference, case.make(), case))
     arguments = case.make()
-    output = _call(answer, arguments, case)
-    _check_contract(output, expected, case)
-    _check_inputs(arguments, case)
+    output = _call(exercise, answer, arguments, case)
+    try:
+        _check_contract(output, expected, case)
+    except _Failed as failure:
+        raise _named(exercise, case, output, failure) from failure
+    if exercise.measure is None:
+        _check_inputs(arguments, case)
     found = _parts(output)
     for part, target in expected.items():
-        if not _agree(found[part], target, case.tolerance):
-            raise _wrong_values(exercise, case, part, found[part], target)
+        if not agree(found[part], target, case.tolerance):
+            raise _wrong_values(exercise, case, part, found, target)
 
 
-def _call(answer: Callable[..., Any], arguments: tuple[Any, ...], case: Case) -> Any:
+def _run(
+    exercise: Exercise, function: Callable[..., Any], arguments: tuple[Any, ...], case: Case
+) -> Any:
+    # Everybody draws the same random numbers, so that an initialisation can be compared too.
+    torch.default_generator.manual_seed(0)
+    if exercise.measure is not None:
+        return exercise.measure(function, *arguments, **case.keywords())
+    return function(*arguments, **case.keywords())
+
+
+def _call(
+    exercise: Exercise, answer: Callable[..., Any], arguments: tuple[Any, ...], case: Case
+) -> Any:
     try:
-        return answer(*arguments, **case.keywords())
+        return _run(exercise, answer, arguments, case)
+    except Unusable as error:
+        raise _Failed("contract", say("unusable", text=str(error), case=case.name)) from error
     except Exception as error:
         if isinstance(error, NotImplementedError) and _is_stub(answer, error):
             raise
@@ -310,79 +340,67 @@ def _leaves(arguments: Any) -> list[Tensor]:
     return []
 
 
-def _agree(found: Tensor, target: Tensor, tolerance: float) -> bool:
-    if not target.is_floating_point():
-        return torch.equal(found, target)
-    if not target.numel():
-        return True
-    # Where 0 is expected, rounding may leave a little: then the tolerance is absolute.
-    scale = float(target.detach().abs().max()) or 1e-2
-    difference = (found.detach().double() - target.detach().double()).abs()
-    return float(difference.max()) <= tolerance * scale
+def _named(exercise: Exercise, case: Case, output: Any, failure: _Failed) -> _Failed:
+    """The failure by its name, if a catalogued mistake breaks the contract in the same way."""
+    try:
+        mistake = _find_mistake(exercise, case, _parts(output))
+    except TypeError:  # nothing that could be compared
+        return failure
+    return failure if mistake is None else _by_name(failure.layer, mistake)
+
+
+def _by_name(layer: str, mistake: Mistake) -> _Failed:
+    message = say("mistake", symptom=mistake.symptom, cause=mistake.cause)
+    return _Failed(layer, message, mistake.name)
 
 
 def _wrong_values(
-    exercise: Exercise, case: Case, part: str, found: Tensor, target: Tensor
+    exercise: Exercise, case: Case, part: str, found: dict[str, Tensor], target: Tensor
 ) -> _Failed:
+    layer = "values" if exercise.measure is None else "behaviour"
+    mistake = _find_mistake(exercise, case, found, part)
+    if mistake is not None:
+        return _by_name(layer, mistake)
+    facts = {"case": case.name, "expected": few(target), "got": few(found[part])}
+    if exercise.measure is not None and part and target.numel() == 1:
+        return _Failed(layer, say("fact", name=part[3:-2], **facts))
+    text = say("values", part=part, relation=relation(found[part], target), **facts)
+    return _Failed(layer, text)
+
+
+def _find_mistake(
+    exercise: Exercise, case: Case, found: dict[str, Tensor], part: str | None = None
+) -> Mistake | None:
+    """The first mistake with the same result; if none has it, one with the same ``part``."""
+    partly = None
     for mistake in exercise.mistakes:
-        if _reproduces(mistake, case, part, found):
-            message = say("mistake", symptom=mistake.symptom, cause=mistake.cause)
-            return _Failed("values", message, mistake.name)
-    message = say(
-        "values",
-        case=case.name,
-        part=part,
-        relation=_relation(found, target),
-        expected=_few(target),
-        got=_few(found),
-    )
-    return _Failed("values", message)
+        try:
+            theirs = _parts(_run(exercise, mistake.wrong, case.make(), case))
+        except Exception:  # a wrong implementation may fail on this case
+            continue
+        if all(_reproduced(found, theirs, each, case) for each in {*found, *theirs}):
+            return mistake
+        if partly is None and part is not None and _reproduced(found, theirs, part, case):
+            partly = mistake
+    return partly
 
 
-def _reproduces(mistake: Mistake, case: Case, part: str, found: Tensor) -> bool:
-    try:
-        theirs = _parts(mistake.wrong(*case.make(), **case.keywords()))[part]
-    except Exception:  # a wrong implementation may fail on this case
+def _reproduced(found: dict[str, Tensor], theirs: dict[str, Tensor], part: str, case: Case) -> bool:
+    if part not in found or part not in theirs:
         return False
-    return theirs.shape == found.shape and _agree(found, theirs, case.tolerance)
-
-
-def _few(tensor: Tensor, count: int = 6) -> str:
-    values = ", ".join(f"{value:.5g}" for value in tensor.detach().flatten()[:count].tolist())
-    return f"{values}{', …' if tensor.numel() > count else ''}"
-
-
-def _relation(found: Tensor, target: Tensor) -> str:
-    """What simple change would turn the one into the other, if there is one."""
-    got, wanted = found.detach().double(), target.detach().double()
-    if got.numel() > 1 and float(wanted.norm()) > 0:
-        factor = float((got * wanted).sum() / wanted.square().sum())
-        tiny = 1e-6 * float(wanted.abs().max())
-        # A factor of 1.000 or an offset of 0.000 would explain nothing.
-        plain = abs(factor) > 1e-3 and abs(factor - 1) > 2e-3
-        if plain and torch.allclose(got, factor * wanted, rtol=1e-3, atol=tiny):
-            return say("factor", factor=factor)
-        offset = float((got - wanted).mean())
-        plain = abs(offset) > 2e-3 * float(wanted.abs().max())
-        if plain and torch.allclose(got - offset, wanted, rtol=1e-3, atol=tiny):
-            return say("offset", offset=offset)
-        if got.dim() >= 2 and got.shape == got.mT.shape and torch.allclose(got.mT, wanted):
-            return say("transposed")
-    elif got.numel() == 1 and float(wanted):
-        return say("factor", factor=float(got) / float(wanted))
-    error = float((got - wanted).abs().max())
-    return say("largest", error=error, scale=float(wanted.abs().max()))
+    mine, other = found[part], theirs[part]
+    alike = mine.shape == other.shape and mine.is_floating_point() == other.is_floating_point()
+    return alike and agree(mine, other, case.tolerance)
 
 
 def _check_gradient(exercise: Exercise, case: Case, answer: Callable[..., Any]) -> None:
-    expected = _gradients(exercise.reference, case)
-    found = _gradients(answer, case) if expected else []
+    expected = _gradients(exercise, exercise.reference, case)
+    found = _gradients(exercise, answer, case) if expected else []
     if _same_gradients(found, expected, case):
         return
     for mistake in exercise.mistakes:
-        if _reproduces_gradients(mistake, case, found):
-            message = say("mistake", symptom=mistake.symptom, cause=mistake.cause)
-            raise _Failed("gradient", message, mistake.name)
+        if _reproduces_gradients(exercise, mistake, case, found):
+            raise _by_name("gradient", mistake)
     lengths = [
         sum(float(each.norm()) for each in side if each is not None) for side in (expected, found)
     ]
@@ -391,9 +409,11 @@ def _check_gradient(exercise: Exercise, case: Case, answer: Callable[..., Any]) 
     raise _Failed("gradient", say("gradient", case=case.name, expected=lengths[0], got=lengths[1]))
 
 
-def _reproduces_gradients(mistake: Mistake, case: Case, found: list[Tensor | None]) -> bool:
+def _reproduces_gradients(
+    exercise: Exercise, mistake: Mistake, case: Case, found: list[Tensor | None]
+) -> bool:
     try:
-        return _same_gradients(_gradients(mistake.wrong, case), found, case)
+        return _same_gradients(_gradients(exercise, mistake.wrong, case), found, case)
     except Exception:  # a wrong implementation may fail on this case
         return False
 
@@ -407,7 +427,7 @@ def _same_gradients(found: list[Tensor | None], expected: list[Tensor | None], c
             continue
         template = theirs if theirs is not None else mine
         sides = [torch.zeros_like(template) if each is None else each for each in (mine, theirs)]
-        if not _agree(*sides, 10 * case.tolerance):
+        if not agree(*sides, 10 * case.tolerance):
             return False
     return True
 
@@ -416,14 +436,14 @@ def _padded(gradients: list[Tensor | None], width: int) -> list[Tensor | None]:
     return gradients + [None] * (width - len(gradients))
 
 
-def _gradients(function: Callable[..., Any], case: Case) -> list[Tensor | None]:
+def _gradients(exercise: Exercise, function: Callable[..., Any], case: Case) -> list[Tensor | None]:
     """Gradients of a weighted sum of the outputs with respect to every floating input."""
     arguments = case.make()
     leaves = [leaf for leaf in _leaves(arguments) if leaf.is_floating_point()]
     for leaf in leaves:
         leaf.requires_grad_(True)
     total = torch.zeros((), dtype=torch.float64)
-    for output in _parts(_call(function, arguments, case)).values():
+    for output in _parts(_call(exercise, function, arguments, case)).values():
         if output.is_floating_point():
             weights = torch.linspace(0.5, 1.5, max(output.numel(), 1), dtype=torch.float64)
             total = total + (output.flatten().double() * weights[: output.numel()]).sum()
