@@ -18,9 +18,9 @@ def course(
 ) -> list[Path]:
     """Train the generator of faces at 64×64 that notebook 07 loads.
 
-    A quarter of the published networks' work (width 32), non-saturating loss, the averaged
-    generator. Radford's settings but for the usual stabilisers: the discriminator's label for real
-    images is 0.9, and R1 with γ = 1 at every 16th step.
+    Half the published width (32), non-saturating loss, the averaged generator. Radford's settings
+    but for the usual stabilisers: the discriminator's label for real images is 0.9, R1 with γ = 1
+    at every 16th step, and both learning rates fall to zero over the last third.
 
     Args:
         folder: keeps ``checkpoint.pt`` while it trains, and the results.
@@ -38,7 +38,14 @@ def course(
     batches = training.Batches(data, BATCH, seed=seed, device=device)
     about = f"DCGAN, {len(data):,} rendered faces"
     result = dcgan.train(
-        game, batches, steps=steps, folder=folder, seed=seed, progress=progress, about=about
+        game,
+        batches,
+        rate=lambda number: min(3 * (steps - number + 1) / steps, 1.0),
+        steps=steps,
+        folder=folder,
+        seed=seed,
+        progress=progress,
+        about=about,
     )
     if result.interrupted:
         return []
