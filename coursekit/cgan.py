@@ -1,0 +1,455 @@
+"""Topic 09: a generator that is told what to make. Conditional GANs on digits.
+
+From formula to result: a label as numbers, two ways to show it to the discriminator — by
+concatenation (Mirza & Osindero 2014) and by projection (Miyato & Koyama 2018) —, the conditional
+losses and steps, and what the label is good for: the sheet, the walk between two classes. How well
+a generator listens, and how much variety it keeps, is measured in `coursekit.cgan_measure`.
+
+Networks take and give images in [-1, 1], as those of topic 07 do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from coursekit import dcgan
+from coursekit.core import checkpoints, losses, recognise, runtime, show, training
+from coursekit.core.errors import SettingError, ShapeError
+
+CLASSES = 10
+LATENT = 32  # dimensions of z: a digit of a known class needs fewer than a bedroom
+SIZE = 32  # of an image in pixels: digits with a black border, because DCGAN doubles from 4
+WAYS = ("projection", "concatenation", "none")
+
+
+# --- A label as numbers --------------------------------------------------------------------------
+
+
+def label_weights(label: Tensor, classes: int = CLASSES) -> Tensor:
+    """A label as one row of weights over the classes.
+
+    Args:
+        label: class indices int64 (N,), or weights float (N, classes), which come back as they
+            are: a mixture of classes is how one walks from one to another.
+        classes: how many there are.
+
+    Returns:
+        float32 (N, classes); one-hot rows for indices.
+
+    Raises:
+        ShapeError: another shape or type.
+        SettingError: an index that is no class.
+    """
+    if label.dim() == 2 and label.shape[1] == classes and label.is_floating_point():
+        return label
+    if label.dim() != 1 or label.dtype != torch.long:
+        raise ShapeError(
+            f"The label is {label.dtype} {tuple(label.shape)}; give class indices int64 (N,), or "
+            f"weights float (N, {classes})."
+        )
+    if label.numel() and not (0 <= int(label.min()) and int(label.max()) < classes):
+        low, high = int(label.min()), int(label.max())
+        raise SettingError(
+            f"Labels run from {low} to {high}; classes count from 0 to {classes - 1}."
+        )
+    return F.one_hot(label, classes).float()
+
+
+def join_latent(latent: Tensor, label: Tensor, classes: int = CLASSES) -> Tensor:
+    """The generator's input [z, y]: (N, latent) and a label → (N, latent + classes).
+
+    Raises:
+        ShapeError: not as many labels as vectors, or a label as in `label_weights`.
+    """
+    weights = label_weights(label, classes)
+    _same_count(latent, weights)
+    return torch.cat([latent, weights], dim=1)
+
+
+def join_planes(images: Tensor, label: Tensor, classes: int = CLASSES) -> Tensor:
+    """Images with the label as further channels: (N, C, H, W) → (N, C + classes, H, W).
+
+    Plane k is filled with the weight of class k: all 1 for the image's class, 0 for the others.
+
+    Raises:
+        ShapeError: not as many labels as images, or a label as in `label_weights`.
+    """
+    weights = label_weights(label, classes)
+    _same_count(images, weights)
+    planes = weights[:, :, None, None].expand(-1, -1, *images.shape[2:])
+    return torch.cat([images, planes.to(images.dtype)], dim=1)
+
+
+def class_path(first: int, second: int, steps: int, classes: int = CLASSES) -> Tensor:
+    """Weights (steps, classes) from one class to another in equal steps, both ends included.
+
+    Raises:
+        SettingError: fewer than two steps, or no such class.
+    """
+    if steps < 2:
+        raise SettingError(f"A path needs its two ends; steps={steps} is too few.")
+    start, end = label_weights(torch.tensor([first, second]), classes)
+    share = torch.linspace(0, 1, steps)[:, None]
+    return (1 - share) * start + share * end
+
+
+def _same_count(things: Tensor, weights: Tensor) -> None:
+    if len(things) != len(weights):
+        raise ShapeError(f"There are {len(weights)} labels for {len(things)} entries.")
+
+
+# --- The conditional game ------------------------------------------------------------------------
+
+
+def discriminator_loss(
+    real_logits: Tensor,
+    fake_logits: Tensor,
+    mismatched_logits: Tensor | None = None,
+    *,
+    real_label: float = 1.0,
+) -> Tensor:
+    """−E[log D(x, y)] − E[log(1 − D(G(z, y), y))] (Mirza & Osindero 2014, eq. 2).
+
+    With ``mismatched_logits`` there are two ways to be wrong, half the weight each: an image that
+    was made, and a real image under another image's label (Reed et al. 2016, algorithm 1).
+
+    Args:
+        real_logits: (N,), real images with their own labels.
+        fake_logits: generated images with the labels they were made for.
+        mismatched_logits: real images with wrong labels; left out by default.
+        real_label: as in `dcgan.discriminator_loss`.
+    """
+    loss = dcgan.discriminator_loss(real_logits, fake_logits, real_label=real_label)
+    if mismatched_logits is None:
+        return loss
+    return (
+        loss + dcgan.discriminator_loss(real_logits, mismatched_logits, real_label=real_label)
+    ) / 2
+
+
+def projection_logit(features: Tensor, weights: Tensor, embedding: Tensor, psi: Tensor) -> Tensor:
+    """yᵀVφ(x) + ψ(φ(x)), one logit an image (Miyato & Koyama 2018, eq. 3).
+
+    Args:
+        features: φ(x), (N, D).
+        weights: y, (N, classes), one-hot or a mixture.
+        embedding: V, (classes, D).
+        psi: ψ(φ(x)), (N,): how real the image is, whatever its class.
+
+    Returns:
+        (N,).
+    """
+    return ((weights @ embedding) * features).sum(dim=1) + psi
+
+
+def wrong_labels(label: Tensor, classes: int = CLASSES) -> Tensor:
+    """For each class index (N,) another one, all others equally likely; global random numbers."""
+    return (label + torch.randint(1, classes, label.shape, device=label.device)) % classes
+
+
+# --- Networks ------------------------------------------------------------------------------------
+
+
+class Generator(nn.Module):
+    """DCGAN's generator with the label beside z: (N, latent), label → (N, channels, size, size).
+
+    Args:
+        latent: dimensions of z.
+        width: as in `dcgan.Generator`.
+        size: of the image in pixels, 4 · 2ⁿ.
+        channels: of the image.
+        classes: how many labels there are.
+        precision: of the forward pass, as in `core.training.autocast`.
+    """
+
+    def __init__(
+        self,
+        latent: int = LATENT,
+        width: int = 24,
+        size: int = SIZE,
+        channels: int = 1,
+        classes: int = CLASSES,
+        *,
+        precision: str = "float32",
+    ) -> None:
+        super().__init__()
+        self.latent, self.classes = latent, classes
+        self.network = dcgan.Generator(latent + classes, width, size, channels, precision=precision)
+
+    def forward(self, latent: Tensor, label: Tensor) -> Tensor:
+        """Images in [-1, 1].
+
+        Args:
+            latent: z, (N, latent).
+            label: class indices (N,), or weights (N, classes).
+
+        Raises:
+            ShapeError: vectors of another length, or a label as in `label_weights`.
+            SettingError: an index that is no class.
+        """
+        return self.network(join_latent(latent, label, self.classes))
+
+
+class Discriminator(nn.Module):
+    """Image and label (N, channels, size, size), (N,) → one logit (N,): is this a real *pair*?
+
+    Args:
+        way: how the label comes in. ``"concatenation"``: planes beside the image's channels;
+            ``"projection"``: an inner product with the last features; ``"none"``: not at all, and
+            the discriminator judges the image alone.
+        width: as in `dcgan.Discriminator`.
+        size, channels, classes, precision: as in `Generator`.
+
+    Raises:
+        SettingError: no such way.
+    """
+
+    def __init__(
+        self,
+        way: str = "projection",
+        width: int = 24,
+        size: int = SIZE,
+        channels: int = 1,
+        classes: int = CLASSES,
+        *,
+        precision: str = "float32",
+    ) -> None:
+        super().__init__()
+        if way not in WAYS:
+            raise SettingError(f"There is no way {way!r} to condition; use one of {WAYS}.")
+        self.way, self.classes = way, classes
+        seen = channels + classes if way == "concatenation" else channels
+        self.network = dcgan.Discriminator(width, size, seen, precision=precision)
+        if way == "projection":
+            # Differs from Miyato & Koyama 2018, who sum φ over positions: here φ is the whole 4×4
+            # map, as it is for DCGAN's own last layer ψ, because where a stroke is matters.
+            last = self.network.blocks[-1][0]
+            self.embedding = nn.Parameter(0.02 * torch.randn(classes, last.weight.numel()))
+
+    def forward(self, images: Tensor, label: Tensor) -> Tensor:
+        """Logits (N,).
+
+        Raises:
+            ShapeError: images of another size, or a label as in `label_weights`.
+            SettingError: an index that is no class.
+        """
+        weights = label_weights(label, self.classes)
+        _same_count(images, weights)
+        if self.way == "concatenation":
+            return self.network(join_planes(images, weights, self.classes))
+        if self.way == "none":
+            return self.network(images)
+        features = self.features(images)
+        psi = features @ self.network.blocks[-1][0].weight.flatten()
+        return projection_logit(features, weights, self.embedding, psi)
+
+    def features(self, images: Tensor) -> Tensor:
+        """φ(x): what DCGAN's last layer looks at, the 4×4 map as one vector, (N, 16 · channels)."""
+        if images.dim() != 4 or tuple(images.shape[1:]) != self.network.shape:
+            raise ShapeError(
+                f"Images have the shape {tuple(images.shape)}; this discriminator takes "
+                f"(N, {', '.join(map(str, self.network.shape))})."
+            )
+        with training.autocast(images.device, self.network.precision):
+            maps = self.network.blocks[:-1](images.contiguous(memory_format=torch.channels_last))
+        return maps.float().flatten(1)
+
+
+# --- The training step ---------------------------------------------------------------------------
+
+
+def discriminator_step(
+    discriminator: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    real: Tensor,
+    fake: Tensor,
+    label: Tensor,
+    *,
+    mismatched: bool = False,
+    real_label: float = 1.0,
+    r1: float = 0.0,
+) -> dict[str, Tensor]:
+    """One step of the discriminator: real pairs up, generated pairs down.
+
+    Args:
+        discriminator: images (N, C, H, W) in [-1, 1] and labels → logits (N,).
+        optimiser: of the discriminator's parameters.
+        real: images of the data set.
+        fake: images that the generator made for the same labels; no gradient goes back to it.
+        label: (N,) of both.
+        mismatched: real images with wrong labels count as wrong pairs too.
+        real_label: as in `dcgan.discriminator_loss`.
+        r1: weight γ of the R1 penalty; 0 leaves it out.
+
+    Returns:
+        The loss and the mean logits, without gradients.
+    """
+    real = real.detach().requires_grad_(r1 > 0)
+    real_logits = discriminator(real, label)
+    fake_logits = discriminator(fake.detach(), label)
+    wrong = discriminator(real.detach(), wrong_labels(label)) if mismatched else None
+    loss = discriminator_loss(real_logits, fake_logits, wrong, real_label=real_label)
+    penalty = losses.r1_penalty(real_logits, real) if r1 > 0 else 0.0
+
+    optimiser.zero_grad(set_to_none=True)
+    (loss + r1 / 2 * penalty).backward()
+    optimiser.step()
+    return {"d_loss": loss.detach(), "d_real": real_logits.mean(), "d_fake": fake_logits.mean()}
+
+
+def generator_step(
+    discriminator: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    fake: Tensor,
+    label: Tensor,
+    *,
+    kind: str = "non-saturating",
+) -> dict[str, Tensor]:
+    """One step of the generator: make the discriminator take (fake, label) for a real pair.
+
+    Args:
+        discriminator: it is only asked; its weights get no gradient.
+        optimiser: of the generator's parameters.
+        fake: images of the generator, with their graph.
+        label: (N,), what they were made for.
+        kind: as in `dcgan.generator_loss`.
+    """
+    with dcgan.frozen(discriminator):
+        loss = dcgan.generator_loss(discriminator(fake, label), kind)
+
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+    return {"g_loss": loss.detach()}
+
+
+@dataclass
+class Game(dcgan.Game):
+    """The game of topic 07 with labels: both networks are told the class.
+
+    Attributes:
+        mismatched: real images with wrong labels count as wrong pairs too.
+    """
+
+    mismatched: bool = False
+
+    def step(self, number: int, real: Tensor, label: Tensor) -> dict[str, Tensor]:
+        """One round: the discriminator's step, then the generator's, on the same fakes.
+
+        Args:
+            number: of the step, from 1.
+            real: images (N, C, H, W) in [0, 1].
+            label: (N,), theirs; the generator is asked for the same classes.
+        """
+        z = dcgan.sample_latent(len(real), self.generator.latent).to(real.device)
+        fake = self.generator(z, label)
+        r1 = self.r1 * self.r1_every if number % self.r1_every == 0 else 0.0
+        d_terms = discriminator_step(
+            self.discriminator,
+            self.d_optimiser,
+            dcgan.from_unit(real),
+            fake,
+            label,
+            mismatched=self.mismatched,
+            real_label=self.real_label,
+            r1=r1,
+        )
+        return d_terms | generator_step(
+            self.discriminator, self.g_optimiser, fake, label, kind=self.kind
+        )
+
+
+def train(
+    game: Game,
+    batches: training.Batches,
+    *,
+    augment: recognise.Augmentation | None = None,
+    seed: int = 0,
+    **options: object,
+) -> training.TrainingResult:
+    """Play the game on a data set with labels.
+
+    Args:
+        game: networks and settings.
+        batches: each a dict with ``"image"`` (N, C, H, W) in [0, 1] and ``"label"`` (N,).
+        augment: how real images are moved before each look, so that the discriminator cannot
+            learn a small data set by heart. What it does, the generator learns to do as well.
+        seed: of everything that is drawn.
+        options: for `core.training.run`; by default the preview is `overview` of the
+            averaged generator.
+
+    Returns:
+        The training's result; the networks in ``game`` have changed.
+    """
+    random = runtime.generator(seed)
+
+    def step(number: int) -> dict[str, Tensor]:
+        batch = next(batches)
+        image = augment.apply(batch["image"], random) if augment else batch["image"]
+        return game.step(number, image, batch["label"])
+
+    options.setdefault("preview", lambda: overview(game.ema.module))
+    state = game.state() | {"batches": batches, "random": random}
+    return training.run(step, state, seed=seed, **options)
+
+
+# --- Sampling ------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def samples(generator: nn.Module, latent: Tensor, label: Tensor, *, batch: int = 100) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] on the CPU for vectors (N, latent) and N labels."""
+    device = next(generator.parameters()).device
+    weights = label_weights(label, generator.classes)
+    _same_count(latent, weights)
+    parts = [
+        dcgan.to_unit(generator(z.to(device), y.to(device))).cpu()
+        for z, y in zip(latent.split(batch), weights.split(batch), strict=True)
+    ]
+    return torch.cat(parts).clamp(0, 1)
+
+
+def sheet(generator: nn.Module, columns: int = 10, *, seed: int = 1) -> Tensor:
+    """Every class with the same few z: (classes, columns, C, H, W) in [0, 1].
+
+    A row is a class, a column is one z. Nothing is picked: the z are the first of their seed.
+    """
+    z = dcgan.sample_latent(columns, generator.latent, seed=seed).repeat(generator.classes, 1)
+    label = torch.arange(generator.classes).repeat_interleave(columns)
+    return samples(generator, z, label).unflatten(0, (generator.classes, columns))
+
+
+def walk(generator: nn.Module, first: int, second: int, steps: int = 9, *, seed: int = 1) -> Tensor:
+    """From one class to another with z held: (steps, C, H, W) in [0, 1]."""
+    z = dcgan.sample_latent(1, generator.latent, seed=seed).expand(steps, -1)
+    return samples(generator, z, class_path(first, second, steps, generator.classes))
+
+
+def as_picture(sheet: Tensor) -> Tensor:
+    """A sheet (rows, columns, C, H, W) as one picture (1, 3, H', W') with white gaps."""
+    return show.tile(sheet.flatten(0, 1), sheet.shape[1])[None]
+
+
+def overview(generator: nn.Module, rows: int = 4, *, seed: int = 1) -> Tensor:
+    """One wide picture (1, 3, H', W'): a column is a class, a row is one z."""
+    return as_picture(sheet(generator, rows, seed=seed).transpose(0, 1))
+
+
+def load_generator(name: str = "course") -> tuple[Generator, checkpoints.Checkpoint]:
+    """A generator that was trained for the course, in eval mode, and its header.
+
+    Args:
+        name: ``"course"`` (conditioned by projection), ``"concatenation"``, or ``"dropped"``,
+            whose discriminator was never told the label.
+
+    Raises:
+        WeightsError: the checkpoint is missing or damaged.
+    """
+    checkpoint = checkpoints.load("cgan", name)
+    generator = Generator(**checkpoint.about["settings"])
+    generator.load_state_dict(checkpoint.weights)
+    return generator.eval().requires_grad_(False), checkpoint

@@ -1,0 +1,76 @@
+"""Inputs of the exercises of topic 09: small tensors, labels and two toy networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from coursekit import cgan
+from coursekit.core.runtime import generator as random
+
+Network = Callable[[Tensor, Tensor], Tensor]
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=random(seed)) + 0.3
+
+
+def vectors(*labels: int, latent: int, classes: int) -> Callable[[], tuple[Tensor, Tensor, int]]:
+    return lambda: (normal(len(labels), latent, seed=0), torch.tensor(labels), classes)
+
+
+def pictures(
+    *labels: int, shape: tuple[int, int, int], classes: int
+) -> Callable[[], tuple[Tensor, Tensor, int]]:
+    return lambda: (normal(len(labels), *shape, seed=1), torch.tensor(labels), classes)
+
+
+def logits(counts: tuple[int, int, int], scale: float) -> Callable[[], tuple[Tensor, ...]]:
+    return lambda: tuple(scale * normal(n, seed=i) for i, n in enumerate(counts))
+
+
+def projection_inputs(
+    count: int, features: int, classes: int, mixed: bool = False
+) -> Callable[[], tuple[Tensor, ...]]:
+    def make() -> tuple[Tensor, ...]:
+        label = torch.arange(count).flip(0) % classes
+        weights = cgan.label_weights(label, classes)
+        if mixed:
+            weights = 0.6 * weights + 0.4 * weights.roll(1, dims=1)
+        phi, embedding = normal(count, features, seed=3), normal(classes, features, seed=4)
+        return phi, weights, embedding, normal(count, seed=5)
+
+    return make
+
+
+def generate(latent: Tensor, label: Tensor) -> Tensor:
+    joined = cgan.join_latent(latent, label, 3)
+    return (joined @ normal(joined.shape[1], 8, seed=6)).tanh()
+
+
+def judge(images: Tensor, label: Tensor) -> Tensor:
+    weights = cgan.label_weights(label, 3)
+    psi = images @ normal(images.shape[1], seed=7)
+    return cgan.projection_logit(images, weights, normal(3, images.shape[1], seed=8), psi)
+
+
+def round_inputs(*labels: int) -> Callable[[], tuple[Network, Network, Tensor, Tensor, Tensor]]:
+    def make() -> tuple[Network, Network, Tensor, Tensor, Tensor]:
+        count = len(labels)
+        real, latent = normal(count, 8, seed=9).tanh(), normal(count, 4, seed=10)
+        return generate, judge, real, latent, torch.tensor(labels)
+
+    return make
+
+
+def readings(seed: int, count: int, asked_of: int) -> Callable[[], tuple[Tensor, Tensor, int]]:
+    def make() -> tuple[Tensor, Tensor, int]:
+        draw = random(seed)
+        asked = torch.randint(asked_of, (count,), generator=draw)
+        other = torch.randint(4, (count,), generator=draw)
+        sound = torch.rand(count, generator=draw) < 0.6
+        return torch.where(sound, asked, other), asked, 4
+
+    return make
