@@ -137,10 +137,8 @@ def draw(pool: Pool, among: Tensor, groups: int, size: int, *, seed: int) -> Ten
             "pool."
         )
     random = runtime.generator(seed)
-    order = torch.stack([torch.randperm(len(among), generator=random)[:size]] * 1)
-    for _ in range(groups - 1):
-        order = torch.cat([order, torch.randperm(len(among), generator=random)[None, :size]])
-    return pool.latents[among[order]]
+    order = [torch.randperm(len(among), generator=random)[:size] for _ in range(groups)]
+    return pool.latents[among[torch.stack(order)]]
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,8 @@ def study_arithmetic(
     drawn anew from the pool's next ones, so that there is always something to gain.
 
     Raises:
-        SettingError: the recogniser does not read the attribute, or the pool has too few.
+        SettingError: the recogniser does not read the attribute or anything that should stay, or
+            the pool has too few samples.
     """
     yes, no = pool.where(attribute, 1, 1), pool.where(attribute, 0, 0)
     plus = draw(pool, yes, triplets, 3, seed=seed).mean(1)
@@ -187,7 +186,7 @@ def study_arithmetic(
     before = read(generator, recogniser, target)
     shift = plus - minus
     moved = {"arithmetic": shift, "random": random_like(shift, seed=seed + 3)}
-    others = [name for name in KEPT if name in before and name != attribute]
+    others = _others(before, attribute)
     tallies = {
         way: _tally(before, read(generator, recogniser, target + v), attribute, others)
         for way, v in moved.items()
@@ -195,6 +194,16 @@ def study_arithmetic(
     return ArithmeticStudy(
         attribute, *({way: tally[part] for way, tally in tallies.items()} for part in range(4))
     )
+
+
+def _others(factors: Mapping[str, Tensor], attribute: str) -> list[str]:
+    """What should stay as it was when ``attribute`` changes."""
+    if attribute not in factors:
+        raise SettingError(f"There is no factor {attribute!r}, only {', '.join(factors)}.")
+    others = [name for name in KEPT if name in factors and name != attribute]
+    if not others:
+        raise SettingError(f"The recogniser reads none of {', '.join(KEPT)} but the attribute.")
+    return others
 
 
 def _without(
@@ -262,6 +271,9 @@ def study_yaw(
         faces: how many faces walk; each has its own random direction as the control.
         places: multiples of the vector to add.
         seed: of the faces and the random directions.
+
+    Raises:
+        SettingError: the recogniser does not read ``yaw``, or nothing that should stay.
     """
     start = sample_latent(faces, generator.latent, seed=seed)
     ways = {
@@ -274,7 +286,8 @@ def study_yaw(
         turned = torch.stack([reading["yaw"] for reading in readings], 1)
         yaw[way] = turned.mean(0).tolist()
         correlation[way] = mean_interval(_correlations(turned, places), name="correlation")
-        alike = [readings[0][n] == readings[-1][n] for n in KEPT if n in readings[0]]
+        others = _others(readings[0], "yaw")
+        alike = [readings[0][name] == readings[-1][name] for name in others]
         hits = torch.stack(alike).all(0)
         kept[way] = proportion(int(hits.sum()), faces, name="kept")
     return YawStudy(list(places), yaw, correlation, kept)
@@ -369,9 +382,66 @@ def without_filters(generator: Generator, latents: Tensor, block: int, filters: 
         block: how many blocks come before the maps.
         filters: indices of the maps to switch off.
     """
-    images = []
+    images, device = [], next(generator.parameters()).device
     for z in latents.split(100):
-        activations = generator.up_to_block(z, block)
+        activations = generator.up_to_block(z.to(device), block).clone()
         activations[:, filters] = 0
-        images.append(to_unit(generator.from_block(activations, block)))
+        images.append(to_unit(generator.from_block(activations, block)).cpu())
     return torch.cat(images).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class FilterStudy:
+    """What goes when filters are switched off, against as many filters chosen at random.
+
+    Attributes:
+        counts: how many maps were switched off.
+        gone: by way (``"chosen"``, ``"random"``), for each count the share of pictures that lost
+            the attribute.
+        kept: by way, for each count the share whose other factors are read as before.
+    """
+
+    counts: list[int]
+    gone: dict[str, list[Estimate]]
+    kept: dict[str, list[Estimate]]
+
+
+def study_filters(
+    generator: Generator,
+    recogniser: Recogniser,
+    latents: Tensor,
+    attribute: str,
+    block: int,
+    weights: Tensor,
+    *,
+    counts: Sequence[int] = (4, 8, 16, 32),
+    seed: int = 0,
+) -> FilterStudy:
+    """Switch off the maps that speak most for an attribute, and as many random ones.
+
+    Args:
+        generator, recogniser: as elsewhere.
+        latents: (N, latent) of pictures that show the attribute.
+        attribute: a binary factor.
+        block: where the maps are.
+        weights: (C,), from `filter_weights`, fitted on other pictures than these.
+        counts: how many maps to switch off.
+        seed: of the random choice.
+    """
+    before = read(generator, recogniser, latents)
+    others = _others(before, attribute)
+    shuffled = torch.randperm(len(weights), generator=runtime.generator(seed))
+    ways = {"chosen": weights.argsort(descending=True), "random": shuffled}
+    gone: dict[str, list[Estimate]] = {way: [] for way in ways}
+    kept: dict[str, list[Estimate]] = {way: [] for way in ways}
+    for way, order in ways.items():
+        for count in counts:
+            images = without_filters(generator, latents, block, order[:count])
+            tally = _tally(before, recogniser.predict(images), attribute, others)
+            gone[way].append(proportion(int(len(latents) - _hits(tally[0])), len(latents)))
+            kept[way].append(tally[1])
+    return FilterStudy(list(counts), gone, kept)
+
+
+def _hits(share: Estimate) -> int:
+    return round(share.value * share.count)
