@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +56,7 @@ class Dataset(torch.utils.data.Dataset):
     """
 
     def __init__(self, info: Info, fields: Fields, pictures: Sequence[str] = ("image",)) -> None:
-        lengths = {len(field) for field in fields.values()}
+        lengths = {len(field) if field.dim() else 0 for field in fields.values()}
         if len(lengths) != 1 or 0 in lengths:
             raise DataError(f"The fields of {info.name} have {sorted(lengths)} entries, not one N.")
         for name in pictures:
@@ -76,16 +77,28 @@ class Dataset(torch.utils.data.Dataset):
     def batch(
         self, indices: Sequence[int] | Tensor, device: torch.device | str = "cpu"
     ) -> dict[str, Tensor]:
-        """The entries at ``indices`` on a device: pictures (n, C, H, W) float in [0, 1]."""
-        where = torch.as_tensor(indices, dtype=torch.long)
+        """The entries at ``indices`` on a device: pictures (n, C, H, W) float in [0, 1].
+
+        ``indices`` may also be a bool tensor of length N, here and in `take`.
+        """
+        where = self._where(indices)
         chosen = {name: field[where].to(device) for name, field in self.fields.items()}
         return {n: f.float() / 255 if n in self.pictures else f for n, f in chosen.items()}
 
     def take(self, indices: Sequence[int] | Tensor) -> Dataset:
         """A data set of these entries, in this order."""
-        where = torch.as_tensor(indices, dtype=torch.long)
+        where = self._where(indices)
         fields = {name: field[where] for name, field in self.fields.items()}
         return Dataset(self.info, fields, self.pictures)
+
+    def _where(self, indices: Sequence[int] | Tensor) -> Tensor:
+        where = torch.as_tensor(indices).cpu()
+        if where.dtype != torch.bool:
+            return where.long()
+        if where.shape != (len(self),):
+            shape = tuple(where.shape)
+            raise SettingError(f"A bool tensor of shape {shape} cannot choose from {len(self)}.")
+        return where.nonzero()[:, 0]
 
     def split(self, held_out: float = 0.1, *, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Two disjoint halves: the larger one to train on, ``held_out`` of it to test on.
@@ -107,13 +120,18 @@ class Dataset(torch.utils.data.Dataset):
         from coursekit.core import show
 
         count = min(count, len(self))
+        columns = min(columns, count)
         order = torch.arange(len(self))
         if seed is not None:
             order = torch.randperm(len(self), generator=runtime.generator(seed))
         batch, rows = self.batch(order[:count]), []
         for start in range(0, count, columns):
             rows += [batch[name][start : start + columns] for name in self.pictures]
-        pictures = [picture for row in rows for picture in row.expand(-1, 3, -1, -1)]
+        pictures = []
+        for row in rows:
+            pictures += row.expand(-1, 3, -1, -1)
+            # White paper at the end of a short row: what stands below it must keep its column.
+            pictures += [torch.ones_like(pictures[-1])] * (columns - len(row))
         return show.images(pictures, columns=columns, size=1.3, heading=self.describe())
 
     def describe(self) -> str:
@@ -179,6 +197,7 @@ def _read(path: Path, wanted: str) -> Fields | None:
 
 def _write(path: Path, fields: Fields, wanted: str) -> None:
     """Write atomically; a cache that cannot be written costs time, never the result."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -186,6 +205,8 @@ def _write(path: Path, fields: Fields, wanted: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(dict(fields), temporary, metadata={"key": wanted, "sha256": digest(fields)})
         os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        print(f"The cache could not be written ({error.strerror}); next time takes as long again.")
+    except (OSError, SafetensorError) as error:  # the latter for a full disk
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        reason = getattr(error, "strerror", None) or error
+        print(f"The cache could not be written ({reason}); next time takes as long again.")
