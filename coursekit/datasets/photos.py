@@ -203,25 +203,33 @@ def folder(
     from coursekit.core.images import load_image
 
     place = Path(path).expanduser()
-    if not place.is_dir():
-        raise DataError(f"There is no folder {str(path)!r}; give the path of a folder of pictures.")
     pictures: list[Tensor] = []
     skipped: list[str] = []
-    for file in _visible_files(place):
+    for file in files_of(place):
         try:
             pictures.append(load_image(file, size, crop=crop))
         except ImageError:
             skipped.append(file.name)
-    if skipped:
-        print(f"Skipped {len(skipped)} in {place.name}, not readable as pictures: {_list(skipped)}")
+    tell_skipped(skipped, place.name)
     if not pictures:
         raise DataError(f"The folder {str(path)!r} holds no picture; put JPEG or PNG files in it.")
     return pictures
 
 
-def _visible_files(place: Path) -> list[Path]:
+def files_of(place: Path) -> list[Path]:
+    """The files of a folder by name, hidden ones left out; DataError when there is no folder."""
+    if not place.is_dir():
+        raise DataError(
+            f"There is no folder {str(place)!r}; give the path of a folder of pictures."
+        )
     files = [f for f in place.iterdir() if f.is_file() and not f.name.startswith(".")]
     return sorted(files, key=lambda file: (file.name.casefold(), file.name))
+
+
+def tell_skipped(names: Sequence[str], where: str) -> None:
+    """Print one line that names the files left out, if there are any."""
+    if names:
+        print(f"Skipped {len(names)} in {where}, not readable as pictures: {_list(names)}")
 
 
 def _list(names: Sequence[str], most: int = 8) -> str:
