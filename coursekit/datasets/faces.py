@@ -38,7 +38,8 @@ __all__ = [
     "sample_factors",
 ]
 
-VERSION = 1  # of the pictures: the cache is keyed by it
+VERSION = 1  # of the pictures; a trained checkpoint depends on them
+LABELS_VERSION = 2  # of mask and landmarks
 REACH = 0.92  # the face fills the picture as in a portrait crop
 SMALLEST = 16
 LANDMARKS = (
@@ -85,7 +86,8 @@ def faces(count: int = 6000, size: int = 64, *, seed: int = 0, **fixed: object) 
     """
     _check_size(size)
     factors = sample_factors(count, seed=seed, **fixed)
-    key = {"version": VERSION, "size": size, "factors": base.digest(factors)}
+    versions = {"version": VERSION, "labels": LABELS_VERSION}
+    key = {**versions, "size": size, "factors": base.digest(factors)}
 
     def make() -> base.Fields:
         image, mask, landmarks = render(factors, size)

@@ -34,6 +34,8 @@ class Eye:
         place: from `eye_places`.
     """
 
+    ARCH = 0.032  # from the ends of the brow to its top
+
     def __init__(self, head: Head, canvas: Canvas, side: int, place: Point) -> None:
         self.head, self.canvas, self.side = head, canvas, side
         self.x, self.narrow = place
@@ -80,6 +82,8 @@ class Eye:
         paint, at, shadow = self.canvas.paint, self.at, self.head.shadow
         lash = above.abs() + 1.4 * corner - 0.020 * (0.55 + 0.45 * bow.clamp(min=0))
         paint(lash, self.head.hair * 0.25 + shadow * 0.12, soft=0.022, at=at)
+        closed = 1 - self.head.t["eye_open"]
+        self.canvas.mark(lash - 0.010 * closed, LABEL["eye"], at)  # a closed eye is all lashes
         crease = (above - 0.048).abs() + 1.2 * corner - 0.010
         paint(crease, shadow * 0.8, soft=0.03, opacity=0.5 * self.head.t["eye_open"], at=at)
         pouch = (below - 0.006).abs() + 1.2 * corner - 0.008
@@ -90,7 +94,7 @@ class Eye:
         half = t["eye_size"] * 1.22 * self.narrow
         along = (self.dx / half - 0.10 * self.side) * self.side  # -1 at the nose, 1 outside
         peak = along - 0.05
-        arch = 0.032 * (1 - peak * peak) - (0.002 + 0.007 * t["brow"]) * along
+        arch = self.ARCH * (1 - peak * peak) - (0.002 + 0.007 * t["brow"]) * along
         thick = t["brow_width"] * (0.85 - 0.35 * along.clamp(-1, 1))
         over = (along.abs() - 1).clamp(min=0) * half
         shape = (self.dy + self.lift + arch).abs() + over - thick
@@ -106,7 +110,7 @@ def paint_eyes(head: Head, canvas: Canvas) -> dict[str, Point]:
         eye, name = Eye(head, canvas, side, place), "left" if side < 0 else "right"
         eye.paint()
         marks[f"{name} eye"] = (eye.x, torch.full_like(eye.x, head.EYES))
-        marks[f"{name} brow"] = (eye.x, head.EYES - eye.lift)
+        marks[f"{name} brow"] = (eye.x, head.EYES - eye.lift - eye.ARCH)
     return marks
 
 
