@@ -1,0 +1,161 @@
+"""The recipe of topic 08: the study of losses, and a WGAN-GP of digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.utils import make_grid
+
+from coursekit import dcgan, wgan, wgan_study
+from coursekit.core import checkpoints, runtime, training
+from coursekit.core.images import save_image
+from coursekit.datasets.digits import digits
+from coursekit.wgan_study import Protocol, Study, StudyRun
+
+SETTINGS = {"latent": 64, "width": 24, "size": 32, "channels": 1}
+CRITIC_WIDTH, BATCH = 16, 64
+SHOWN = 40
+PROTOCOL = Protocol()
+
+Networks = Callable[[], tuple[nn.Module, nn.Module]]
+
+
+def course(folder: Path, *, steps: int = 1500, seed: int = 0, progress: bool = True) -> list[Path]:
+    """Make everything that notebook 08 loads: the study, then the generator of digits.
+
+    The study is `wgan_study.Protocol`: fifteen short trainings on digits. The generator is
+    DCGAN's, the critic DCGAN's discriminator without batch normalisation; WGAN-GP at the published
+    settings but for their width.
+
+    Args:
+        folder: keeps checkpoints while it works, and the results.
+        steps: of the generator of digits; the study has its own protocol.
+        seed: of the generator of digits.
+        progress: show progress.
+
+    Returns:
+        The study, pictures of its badly built generators, the checkpoint and its timeline.
+    """
+    studied = study(folder, progress=progress)
+    return studied and [*studied, *generator(folder, steps=steps, seed=seed, progress=progress)]
+
+
+# --- The study -----------------------------------------------------------------------------------
+
+
+def study(folder: Path, protocol: Protocol = PROTOCOL, *, progress: bool = True) -> list[Path]:
+    """Carry out the protocol; a run that has ended is not done again.
+
+    Returns:
+        ``study.json`` and two pictures, or nothing if it was interrupted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    instrument = wgan_study.Instrument(protocol.samples)
+    runs, pictures = [], []
+    for name, method, seed in plan(protocol):
+        found = _run(folder, name, method, seed, protocol, instrument, progress)
+        if found.interrupted:
+            return []
+        about = {"networks": name, "method": method, "seed": seed}
+        runs.append({**about, "records": found.records})
+        if name == "bad" and seed == protocol.seeds[0]:
+            pictures.append(_picture(found.generator, folder / f"bad-{method.lower()}.png"))
+    done = Study(protocol, instrument.extractor.name, runs)
+    return [wgan_study.save(done, folder / "study.json"), *pictures]
+
+
+def plan(protocol: Protocol) -> list[tuple[str, str, int]]:
+    """Which networks, by which method, with which seed: every run of the study."""
+    good = [("good", method, seed) for seed in protocol.seeds for method in wgan_study.METHODS]
+    bad = [("bad", method, seed) for seed in protocol.seeds for method in ("GAN", "penalty")]
+    return good + bad
+
+
+def _run(
+    folder: Path,
+    name: str,
+    method: str,
+    seed: int,
+    protocol: Protocol,
+    instrument: wgan_study.Instrument,
+    progress: bool,
+) -> StudyRun:
+    networks: Networks = wgan_study.good_networks
+    updates, looks = protocol.updates, protocol.checkpoints
+    if name == "bad":
+        networks = wgan_study.bad_networks
+        updates, looks = protocol.bad_updates, protocol.bad_checkpoints
+    found = wgan_study.observe(
+        method,
+        networks,
+        instrument,
+        updates=updates,
+        looks=looks,
+        seed=seed,
+        batch=protocol.batch,
+        folder=folder / f"{name}-{method.lower()}-{seed}",
+    )
+    if progress:
+        last = found.records[-1] if found.records else {}
+        print(f"{name} networks, {method}, seed {seed}: FID {last.get('fid')}", flush=True)
+    return found
+
+
+def _picture(generator: nn.Module, path: Path) -> Path:
+    """The first samples in a grid; always from the same z, none left out."""
+    z = dcgan.sample_latent(SHOWN, generator.latent, seed=1)
+    grid = make_grid(dcgan.samples(generator, z), nrow=8, padding=2, pad_value=1.0)
+    save_image(grid[None], path)
+    return path
+
+
+# --- The generator of digits ---------------------------------------------------------------------
+
+
+def generator(folder: Path, *, steps: int, seed: int = 0, progress: bool = True) -> list[Path]:
+    """Train the generator of digits at 32×32; nothing is returned if it was interrupted."""
+    device = runtime.best_device()
+    runtime.seed_everything(seed)
+    game = make_game(device)
+    data = digits("train", size=SETTINGS["size"])
+    batches = training.Batches(data, BATCH, seed=seed, device=device)
+    shown = dcgan.sample_latent(SHOWN, SETTINGS["latent"], seed=1).to(device)
+    result = wgan.train(
+        game,
+        batches,
+        steps=steps,
+        folder=folder / "generator",
+        checkpoint_every=100,
+        seed=seed,
+        progress=progress,
+        preview=lambda: _preview(game, shown),
+        about=f"WGAN-GP, {len(data):,} digits",
+    )
+    if result.interrupted:
+        return []
+    facts = {
+        "recipe": "wgan course",
+        "data": f"{len(data):,} digits of MNIST, {SETTINGS['size']}×{SETTINGS['size']}",
+        "steps": result.steps,
+        "seed": seed,
+        "settings": SETTINGS,
+        "metrics": wgan_study.Instrument()(game.ema.module),
+    }
+    return [
+        checkpoints.save(game.ema.module, folder / "course.safetensors", facts),
+        result.timeline.save(folder / "course.timeline.zip"),
+    ]
+
+
+def make_game(device: torch.device) -> wgan.WassersteinGame:
+    """The networks and settings of the generator of digits."""
+    made = dcgan.Generator(**SETTINGS).to(device)
+    critic = wgan.convolutional_critic(CRITIC_WIDTH, SETTINGS["size"], SETTINGS["channels"])
+    return wgan.WassersteinGame(made, critic.to(device), ema_decay=0.99)
+
+
+def _preview(game: wgan.WassersteinGame, shown: Tensor) -> Tensor:
+    return dcgan.to_unit(game.ema.module(shown))
