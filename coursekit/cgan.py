@@ -10,6 +10,7 @@ Networks take and give images in [-1, 1], as those of topic 07 do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -51,11 +52,10 @@ def label_weights(label: Tensor, classes: int = CLASSES) -> Tensor:
             f"The label is {label.dtype} {tuple(label.shape)}; give class indices int64 (N,), or "
             f"weights float (N, {classes})."
         )
-    if label.numel() and not (0 <= int(label.min()) and int(label.max()) < classes):
-        low, high = int(label.min()), int(label.max())
-        raise SettingError(
-            f"Labels run from {low} to {high}; classes count from 0 to {classes - 1}."
-        )
+    low, high = (int(label.min()), int(label.max())) if len(label) else (0, 0)
+    if low < 0 or high >= classes:
+        last = classes - 1
+        raise SettingError(f"Labels run from {low} to {high}; classes count from 0 to {last}.")
     return F.one_hot(label, classes).float()
 
 
@@ -368,6 +368,7 @@ def train(
     batches: training.Batches,
     *,
     augment: recognise.Augmentation | None = None,
+    rate: Callable[[int], float] | None = None,
     seed: int = 0,
     **options: object,
 ) -> training.TrainingResult:
@@ -378,6 +379,7 @@ def train(
         batches: each a dict with ``"image"`` (N, C, H, W) in [0, 1] and ``"label"`` (N,).
         augment: how real images are moved before each look, so that the discriminator cannot
             learn a small data set by heart. What it does, the generator learns to do as well.
+        rate: step → share of the learning rates to use; all of them by default.
         seed: of everything that is drawn.
         options: for `core.training.run`; by default the preview is `overview` of the
             averaged generator.
@@ -388,6 +390,8 @@ def train(
     random = runtime.generator(seed)
 
     def step(number: int) -> dict[str, Tensor]:
+        if rate is not None:
+            game.slow_down(rate(number))
         batch = next(batches)
         image = augment.apply(batch["image"], random) if augment else batch["image"]
         return game.step(number, image, batch["label"])
