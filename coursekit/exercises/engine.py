@@ -23,7 +23,7 @@ from coursekit.core.errors import SettingError
 from coursekit.exercises.compare import agree, few, relation
 from coursekit.exercises.messages import say
 
-TOPICS = ("inversion", "texture", "gatys", "wgan", "cgan")
+TOPICS = ("inversion", "texture", "gatys", "dcgan", "wgan", "cgan")
 
 
 @dataclass(frozen=True)
