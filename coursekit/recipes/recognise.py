@@ -1,17 +1,24 @@
-"""Train the recognisers that the course measures with. Each writes one file and returns it.
-
-python -m coursekit.recipes.recognise digits
-"""
+"""The recognisers that the course measures with: ``coursekit train recognise --recipe digits``."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 
 from coursekit.core import recognise
 from coursekit.core.recogniser import Recogniser
 
-DIGIT_STEPS = 4000
+DIGIT_STEPS, FACE_STEPS = 4000, 2500
+FACE_SPEC: dict[str, int | str] = {
+    "glasses": "binary",
+    "beard": "binary",
+    "moustache": "binary",
+    "hair": 8,
+    "hair_colour": 7,
+    "skin": 6,
+    "yaw": "regression",
+    "smile": "regression",
+}
 
 
 def train_digits(
@@ -50,17 +57,55 @@ def _progress(steps: int, every: int = 500) -> Callable[[int, float], None]:
     return show
 
 
-RECIPES: dict[str, Callable[[], Recogniser]] = {"digits": train_digits}
+def train_faces(
+    name: str = "faces", *, steps: int = FACE_STEPS, batch: int = 64, seed: int = 0
+) -> Recogniser:
+    """Eight factors of rendered faces: trained on 18,000 of 20,000, measured on the other 2,000.
+
+    The pictures are moved a little and dithered, so that the small faults of generated pictures,
+    which it is there to read, are nothing new.
+
+    Args:
+        name: of the course's file, or a path ending in ``.safetensors``.
+        steps, batch, seed: as for `recognise.fit`.
+    """
+    from coursekit.datasets.faces import faces
+
+    data, held_out = faces(20_000, 64, seed=0), 2_000
+    targets = {factor: data.fields[factor] for factor in FACE_SPEC}
+    targets["glasses"] = (targets["glasses"] > 0).long()
+    parts = (slice(0, len(data) - held_out), slice(len(data) - held_out, None))
+    train, test = (
+        (data.fields["image"][part], {k: v[part] for k, v in targets.items()}) for part in parts
+    )
+    recogniser = recognise.fit(
+        *train,
+        FACE_SPEC,
+        steps=steps,
+        batch=batch,
+        seed=seed,
+        size=64,
+        features=128,
+        augment=recognise.Augmentation(shift=2, rotation=3, scale=0.05, shear=0.03, noise=0.05),
+        held_out=test,
+        report=_progress(steps),
+    )
+    recognise.save(recogniser, name, data=data.describe(), steps=steps, seed=seed)
+    return recogniser
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Train one recogniser and print what it reaches on held-out pictures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=sorted(RECIPES))
-    recogniser = RECIPES[parser.parse_args(arguments).name]()
-    for target, figures in recogniser.report.items():
+def digits(folder: Path, *, steps: int = DIGIT_STEPS, seed: int = 0) -> list[Path]:
+    """Train the digit recogniser; its file lies in ``folder`` afterwards."""
+    return _as_recipe(train_digits, folder / "digits.safetensors", steps, seed)
+
+
+def faces(folder: Path, *, steps: int = FACE_STEPS, seed: int = 0) -> list[Path]:
+    """Train the face recogniser; its file lies in ``folder`` afterwards."""
+    return _as_recipe(train_faces, folder / "faces.safetensors", steps, seed)
+
+
+def _as_recipe(train: Callable[..., Recogniser], path: Path, steps: int, seed: int) -> list[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for target, figures in train(str(path), steps=steps, seed=seed).report.items():
         print(f"{target}: " + "; ".join(str(figure) for figure in figures.values()))
-
-
-if __name__ == "__main__":
-    main()
+    return [path]
