@@ -26,7 +26,7 @@ SAME_HALF = 0.1
 TEST_PERCENT = 12
 LARGE_FAMILY = 12
 LEFT_OUT = ("1F595",)  # the middle finger: these pictures are shown in class
-_VERSION = 1
+_VERSION = 2
 _LINE_GROUPS = ("line", "line-supplement")
 _CLOSE = 0.2
 _LOOK = 36  # pixels at which drawings are compared: half of an emoji's own 72 units
@@ -200,19 +200,20 @@ def _teaches(line: Image.Image, picture: Image.Image) -> bool:
 def distances(inks: list[np.ndarray]) -> np.ndarray:
     """How far apart line drawings are, (N, N) in [0, 1]: 0 for the same drawing.
 
-    ``1 - 2 a·b / (a·a + b·b)`` of the blurred ink a and b at 32 × 32, the smallest value of: in
-    place, moved and scaled to fill the square, and, where one of these is below `_CLOSE`, shifted;
-    each also mirrored. The inks are whole numbers, so the products are exact and every machine
-    finds the same distances.
+    ``1 - 2 a·b / (a·a + b·b)`` of the ink a and b, the smallest value of: in place and sharp
+    (counted half, for sharp drawings are farther apart), in place and blurred, blurred and scaled
+    to fill the square, and, where one of these is below `_CLOSE`, blurred and shifted; each also
+    mirrored. The inks are whole numbers, so the products are exact and every machine finds the
+    same distances.
     """
     apart = np.ones((len(inks), len(inks)))
-    for fit in (True, False):
-        small = np.stack([_blurred(ink, fit) for ink in inks]).astype(np.float64)
+    for view, weight in ((_sharp, 0.5), (_filling, 1.0), (_blurred, 1.0)):
+        small = np.stack([view(Image.fromarray(ink)) for ink in inks]).astype(np.float64)
         power = (small * small).sum((1, 2))
         both = np.maximum(power[:, None] + power, 1)
         for other in (small, small[:, :, ::-1]):
             product = small.reshape(len(inks), -1) @ other.reshape(len(inks), -1).T
-            apart = np.minimum(apart, 1 - 2 * product / both)
+            apart = np.minimum(apart, weight * (1 - 2 * product / both))
     return _shifted(apart, small, both)
 
 
@@ -230,17 +231,20 @@ def _shifted(apart: np.ndarray, small: np.ndarray, both: np.ndarray) -> np.ndarr
     return apart
 
 
-def _blurred(ink: np.ndarray, fit: bool) -> np.ndarray:
-    picture = Image.fromarray(ink)
-    left, top, right, bottom = picture.point(lambda value: 255 * (value > 64)).getbbox() or (
-        (0, 0) + picture.size
-    )
-    if fit:
-        side = max(right - left, bottom - top)
-        left, top = (left + right - side) // 2, (top + bottom - side) // 2
-        picture = picture.crop((left, top, left + side, top + side))
-    small = picture.resize((32, 32), Image.Resampling.BILINEAR)
+def _sharp(ink: Image.Image) -> np.ndarray:
+    return np.asarray(ink.resize((18, 18), Image.Resampling.BOX))
+
+
+def _blurred(ink: Image.Image) -> np.ndarray:
+    small = ink.resize((32, 32), Image.Resampling.BILINEAR)
     return np.asarray(small.filter(ImageFilter.BoxBlur(1)))
+
+
+def _filling(ink: Image.Image) -> np.ndarray:
+    box = ink.point(lambda value: 255 * (value > 64)).getbbox() or (0, 0) + ink.size
+    side = max(box[2] - box[0], box[3] - box[1])
+    left, top = (box[0] + box[2] - side) // 2, (box[1] + box[3] - side) // 2
+    return _blurred(ink.crop((left, top, left + side, top + side)))
 
 
 def _drop_near_copies(apart: np.ndarray) -> list[int]:
