@@ -278,16 +278,21 @@ class Study:
         return [([loss(r) for r in records], [r["fid"] for r in records]) for records in kept]
 
     def correlations(self) -> dict[str, dict[str, metrics.Estimate]]:
-        """Spearman's ρ with FID by method: its ``loss``, the ``changes``, the ``clock``."""
+        """Spearman's ρ with FID for each loss: of its ``values``, its ``changes``, the ``clock``."""
+        losses = {
+            "GAN: log 2 − L_D/2": ("GAN", lambda record: distance("GAN", record)),
+            "GAN: L_G": ("GAN", lambda record: record["g_loss"]),
+            "clipping: −L_critic": ("clipping", lambda record: distance("clipping", record)),
+            "WGAN-GP: −L_critic": ("penalty", lambda record: distance("penalty", record)),
+        }
         found = {}
-        for method in METHODS:
-            pairs = self.series(method, lambda record, method=method: distance(method, record))
-            found[method] = {
-                "loss": _rho(pairs),
+        for name, (method, loss) in losses.items():
+            pairs = self.series(method, loss)
+            found[name] = {
+                "values": _rho(pairs),
                 "changes": _rho([(_changes(x), _changes(y)) for x, y in pairs]),
                 "clock": _rho(self.series(method, lambda record: record["updates"])),
             }
-        found["GAN"]["generator's loss"] = _rho(self.series("GAN", lambda r: r["g_loss"]))
         return found
 
     def robustness(self) -> dict[str, dict[str, list]]:

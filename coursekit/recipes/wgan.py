@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.utils import make_grid
 
 from coursekit import dcgan, wgan, wgan_study
-from coursekit.core import checkpoints, runtime, training
+from coursekit.core import checkpoints, runtime, show, training
 from coursekit.core.images import save_image
 from coursekit.datasets.digits import digits
 from coursekit.wgan_study import Protocol, Study, StudyRun
@@ -107,8 +106,7 @@ def _run(
 def _picture(generator: nn.Module, path: Path) -> Path:
     """The first samples in a grid; always from the same z, none left out."""
     z = dcgan.sample_latent(SHOWN, generator.latent, seed=1)
-    grid = make_grid(dcgan.samples(generator, z), nrow=8, padding=2, pad_value=1.0)
-    save_image(grid[None], path)
+    save_image(show.tile(dcgan.samples(generator, z))[None], path)
     return path
 
 
