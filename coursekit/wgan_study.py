@@ -278,7 +278,7 @@ class Study:
         return [([loss(r) for r in records], [r["fid"] for r in records]) for records in kept]
 
     def correlations(self) -> dict[str, dict[str, metrics.Estimate]]:
-        """Spearman's ρ with FID by loss: of its ``values`` and ``changes``, and of the ``clock``."""
+        """Spearman's ρ with FID by loss: of its ``values`` and ``changes``, and the ``clock``."""
         losses = {
             "GAN: log 2 − L_D/2": ("GAN", lambda record: distance("GAN", record)),
             "GAN: L_G": ("GAN", lambda record: record["g_loss"]),
