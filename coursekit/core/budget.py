@@ -70,7 +70,7 @@ class Pace:
         return self._fit(number, elapsed, timed / (done - _WARM_UP))
 
     def _fit(self, number: int, elapsed: float, each: float) -> bool:
-        fits = number + max(int((self.seconds - elapsed) / each), 0)
+        fits = number + max(int((self.seconds - elapsed) / max(each, 1e-9)), 0)
         wanted = self.steps if self.steps is not None else fits
         self.last = min(fits, wanted)
         self.sentence = f"{each:.2g} s a step on this device: {duration(self.seconds)} are enough "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -51,8 +52,10 @@ def save(module: nn.Module, path: Path | str, about: Mapping[str, Any]) -> Path:
             date is added.
 
     Raises:
-        WeightsError: a fact is missing, or a weight is too large for half precision.
+        WeightsError: a fact is missing, a weight is too large for half precision, or the file
+            cannot be written. An older file of that name is still there.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -62,9 +65,14 @@ def save(module: nn.Module, path: Path | str, about: Mapping[str, Any]) -> Path:
         raise WeightsError(f"A checkpoint must say its {', '.join(missing)}.")
     weights = {name: _half(name, tensor) for name, tensor in module.state_dict().items()}
     temporary = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, temporary, metadata={"about": json.dumps(about)})
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(weights, temporary, metadata={"about": json.dumps(about)})
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise WeightsError(f"The checkpoint {path} cannot be written: {error}.") from error
     return path
 
 

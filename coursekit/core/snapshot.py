@@ -6,10 +6,12 @@ running code is not among the things it can do.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import os
-import pickle
 import random
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import torch
 from coursekit.core.errors import SettingError, WeightsError
 
 _FORMAT = 1
+_DAMAGED = "{path} is damaged or is no checkpoint of this course. Delete it to start anew."
 
 
 def save_snapshot(path: Path, state: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
@@ -30,7 +33,7 @@ def save_snapshot(path: Path, state: Mapping[str, Any], kept: Mapping[str, Any])
     content = {
         "format": _FORMAT,
         "state": {name: _state_of(part) for name, part in state.items()},
-        "random": _random_state(),
+        "random": random_state(),
         **kept,
     }
     temporary = path.with_name(path.name + ".part")
@@ -42,7 +45,8 @@ def save_snapshot(path: Path, state: Mapping[str, Any], kept: Mapping[str, Any])
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise WeightsError(
             f"The checkpoint {path} cannot be written: {error}. Make room or choose another "
             "folder; the last checkpoint is untouched."
@@ -50,7 +54,7 @@ def save_snapshot(path: Path, state: Mapping[str, Any], kept: Mapping[str, Any])
 
 
 def load_snapshot(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the state back and return what else was kept.
+    """Put the state back and return what else was kept; after an error it is as it was before.
 
     Raises:
         WeightsError: there is no such file, or it cannot be read.
@@ -62,17 +66,15 @@ def load_snapshot(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
             f"{path} holds {sorted(content['state'])}, the training {sorted(state)}. Use another "
             "folder, or resume=False to start anew."
         )
-    for name, part in state.items():
-        try:
-            _restore(part, content["state"][name])
-        except (RuntimeError, ValueError, KeyError) as error:
-            if isinstance(error, SettingError):
-                raise
-            raise SettingError(
-                f"{name!r} in {path} does not fit the network or optimiser of this run. Use "
-                "another folder, or resume=False to start anew."
-            ) from error
-    _set_random_state(content["random"])
+    before = {name: copy.deepcopy(_state_of(part)) for name, part in state.items()}
+    try:
+        for name, part in state.items():
+            _restore(name, part, content["state"][name], path)
+    except SettingError:
+        for name, part in state.items():
+            _put(part, before[name])
+        raise
+    set_random_state(content["random"])
     return {k: v for k, v in content.items() if k not in ("format", "state", "random")}
 
 
@@ -80,12 +82,16 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise WeightsError(f"There is no checkpoint {path}. Train with this folder first.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise WeightsError(
-            f"{path} is damaged or is no checkpoint of this course. Delete it to start anew."
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        # torch does not look at the checksums: a flipped bit would become a wrong weight.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or foreign file can raise almost anything
+        raise WeightsError(_DAMAGED.format(path=path)) from error
+    if damaged:
+        raise WeightsError(_DAMAGED.format(path=path))
+    whole = isinstance(content, dict) and {"state", "random"} <= content.keys()
+    if not whole or content.get("format") != _FORMAT:
         raise WeightsError(f"{path} was not written by this version. Delete it to start anew.")
     return content
 
@@ -94,14 +100,37 @@ def _state_of(part: Any) -> Any:
     return part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
 
 
-def _restore(part: Any, saved: Any) -> None:
+def _restore(name: str, part: Any, saved: Any, path: Path) -> None:
+    try:
+        _put(part, saved)
+    except SettingError:
+        raise
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SettingError(
+            f"{name!r} in {path} does not fit the network or optimiser of this run. Use "
+            "another folder, or resume=False to start anew."
+        ) from error
+
+
+def _put(part: Any, saved: Any) -> None:
     if isinstance(part, torch.Generator):
         part.set_state(saved)
     else:
         part.load_state_dict(saved)
 
 
-def _random_state() -> dict[str, Any]:
+@contextlib.contextmanager
+def random_numbers_kept() -> Iterator[None]:
+    """What is drawn inside from Python's, numpy's or torch's global random numbers is put back."""
+    kept = random_state()
+    try:
+        yield
+    finally:
+        set_random_state(kept)
+
+
+def random_state() -> dict[str, Any]:
+    """Where the global random numbers of Python, numpy and torch (all devices) stand."""
     kind, keys, *rest = np.random.get_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {
@@ -112,7 +141,8 @@ def _random_state() -> dict[str, Any]:
     }
 
 
-def _set_random_state(saved: Mapping[str, Any]) -> None:
+def set_random_state(saved: Mapping[str, Any]) -> None:
+    """Go on from `random_state`."""
     version, internal, gauss = saved["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, *rest = saved["numpy"]

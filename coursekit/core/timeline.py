@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -71,19 +72,31 @@ class Timeline:
         return Timeline([self.frames[index] for index in where], self.about)
 
     def save(self, path: Path | str) -> Path:
-        """Write one zip file: the JPEG files and ``timeline.json``."""
+        """Write one zip file: the JPEG files and ``timeline.json``.
+
+        Raises:
+            DataError: it cannot be written. An older file of that name is still there.
+        """
         path = Path(path)
+        temporary = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._write(temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise DataError(f"The timeline {path} cannot be written: {error}.") from error
+        return path
+
+    def _write(self, path: Path) -> None:
         entries = [{"step": step, "terms": terms} for step, _, terms in self.frames]
         about = json.dumps({"about": self.about, "frames": entries}, indent=1)
-        temporary = path.with_name(path.name + ".part")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             # A fixed date: the same training gives the same file.
             archive.writestr(zipfile.ZipInfo("timeline.json"), about)
             for step, jpeg, _ in self.frames:
                 archive.writestr(zipfile.ZipInfo(f"{step:08d}.jpg"), jpeg)
-        os.replace(temporary, path)
-        return path
 
     @classmethod
     def load(cls, path: Path | str) -> Timeline:
@@ -102,7 +115,7 @@ class Timeline:
             return cls(frames, content["about"])
         except FileNotFoundError as error:
             raise DataError(f"There is no timeline {path}. Train the topic to make one.") from error
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # a damaged or foreign file can raise almost anything
             raise DataError(f"{path} is damaged or is no training timeline.") from error
 
 

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from coursekit.core import runtime
 from coursekit.core.budget import Pace, duration, parse_budget
 from coursekit.core.errors import SettingError, TrainingError
-from coursekit.core.snapshot import load_snapshot, save_snapshot
+from coursekit.core.snapshot import load_snapshot, random_numbers_kept, save_snapshot
 from coursekit.core.timeline import Timeline, frame_steps
 
 Terms = Mapping[str, "Tensor | float"]
@@ -201,9 +201,10 @@ class TrainingResult:
         Raises:
             SettingError: there is no such term.
         """
-        if not self.history or name not in self.history[0]:
-            known = ", ".join(self.history[0]) if self.history else "nothing"
-            raise SettingError(f"The history has no {name!r}; it has {known}.")
+        known = dict.fromkeys(key for entry in self.history for key in entry)
+        if name not in known:
+            there = ", ".join(known) or "nothing"
+            raise SettingError(f"The history has no {name!r}; it has {there}.")
         return [entry.get(name, math.nan) for entry in self.history]
 
 
@@ -238,8 +239,8 @@ def run(
         resume: go on from the folder's checkpoint; ``False`` starts anew and replaces it.
         seed: of the global random numbers at a fresh start.
         log_every: steps between two entries of the history.
-        preview: returns pictures (N, C, H, W) in [0, 1]; what it draws from the global random
-            numbers does not change the training.
+        preview: returns pictures (N, C, H, W) in [0, 1]; what it or ``callback`` draws from the
+            global random numbers does not change the training.
         previews: about how many of them the timeline keeps, denser at the beginning.
         callback: called with (step, pictures, history) after each preview, to draw it.
         progress: show a progress bar.
@@ -250,8 +251,10 @@ def run(
         is finished and saved first.
 
     Raises:
-        SettingError: neither steps nor budget, or a state that does not match the checkpoint.
+        SettingError: neither steps nor budget, a step that returns no terms, or a state that does
+            not match the checkpoint.
         TrainingError: a term or a weight is not finite any more. Nothing of that is saved.
+        WeightsError: the checkpoint is damaged, or cannot be written.
     """
     if steps is None and budget is None:
         raise SettingError("Say how long to train: steps=2000, or budget='4 min'.")
@@ -321,7 +324,7 @@ class _Trainer:
                     if progress:
                         tqdm.write(pace.sentence)
                 self._after_step(pace, bar)
-            self.result.interrupted = stop.is_set()
+            self.result.interrupted = stop.is_set() and self.result.steps < pace.last
         if self.saved != self.result.steps:
             self.save()
         return self.result
@@ -335,6 +338,8 @@ class _Trainer:
         if number == 1 and self.preview is not None:
             self._show(0)
         terms = self.step(number)
+        if not isinstance(terms, Mapping):
+            raise SettingError(f"step({number}) returned {terms!r}; return the terms by name.")
         for average in self.averages:
             average.update()
         for name, value in terms.items():
@@ -370,9 +375,12 @@ class _Trainer:
     def _finite(self, name: str, value: float, number: int) -> float:
         if math.isfinite(value):
             return value
-        raise TrainingError(
-            f"Step {number}: the term {name!r} is {value}. {self._way_back()} A lower learning "
-            "rate, or a look at what this term divides by, is the usual cure.",
+        raise self._broken(f"Step {number}: the term {name!r} is {value}.", name)
+
+    def _broken(self, what: str, name: str) -> TrainingError:
+        return TrainingError(
+            f"{what} {self._way_back()} A lower learning rate, or a look at what the "
+            "loss divides by, is the usual cure.",
             result=self.result,
             term=name,
             checkpoint=self.path if self.saved is not None else None,
@@ -384,22 +392,19 @@ class _Trainer:
         return f"The last good checkpoint is from step {self.saved}: {self.path}."
 
     def _show(self, number: int) -> None:
-        kept = torch.random.get_rng_state()
-        with torch.no_grad():
-            pictures = self.preview().detach().float().clamp(0, 1).cpu()
-        torch.random.set_rng_state(kept)
-        terms = self._terms() if self.result.history else {}
-        self.result.timeline.add(number, pictures, terms)
-        if self.callback is not None:
-            self.callback(number, pictures, self.result.history)
+        with random_numbers_kept():
+            with torch.no_grad():
+                pictures = self.preview().detach().float().clamp(0, 1).cpu()
+            terms = self._terms() if self.result.history else {}
+            self.result.timeline.add(number, pictures, terms)
+            if self.callback is not None:
+                self.callback(number, pictures, self.result.history)
 
     def save(self) -> None:
-        """Write the checkpoint, unless a weight in it is not finite."""
+        """Write the checkpoint, if there is a folder, unless something in it is not finite."""
+        self._check_finite()
         if self.path is None or not self.writes or not self.result.steps:
             return
-        for name, part in self.state.items():
-            if isinstance(part, nn.Module) and not all(map(_all_finite, _tensors(part))):
-                self._finite(f"weights of {name}", math.nan, self.result.steps)
         kept = {
             "step": self.result.steps,
             "seconds": self.result.seconds,
@@ -409,6 +414,16 @@ class _Trainer:
         }
         save_snapshot(self.path, self.state, kept)
         self.saved = self.result.steps
+
+    def _check_finite(self) -> None:
+        for name, value in self.sums.items():
+            self._finite(name, float(value), self.result.steps)
+        for name, part in self.state.items():
+            module = part.module if isinstance(part, EMA) else part
+            if isinstance(module, nn.Module) and not all(map(_all_finite, _tensors(module))):
+                raise self._broken(
+                    f"Step {self.result.steps}: weights of {name!r} are not finite.", name
+                )
 
 
 def _all_finite(tensor: Tensor) -> bool:
