@@ -166,27 +166,30 @@ def study_arithmetic(
     attribute: str = "glasses",
     *,
     triplets: int = 500,
+    size: int = 3,
+    target_size: int = 3,
+    alike: bool = True,
     seed: int = 0,
 ) -> ArithmeticStudy:
     """Add an attribute to faces without it, many times, and count.
 
-    Each trial draws three faces with the attribute, three without and three more without as the
-    target. "Before" is the picture of the target's mean, "after" that of `arithmetic`; the control
-    adds `random_like` the same difference. Trials whose target shows the attribute already are
-    drawn anew from the pool's next ones, so that there is always something to gain.
+    Each trial draws ``size`` faces with the attribute, as many without it (that agree in all other
+    factors if ``alike``), and ``target_size`` other faces without it. "Before" is the picture of
+    the target's mean, "after" that of `arithmetic`; the control adds `random_like` the same
+    difference. Targets whose own picture shows the attribute are passed over, so that there is
+    always something to gain.
 
     Raises:
         SettingError: the recogniser does not read the attribute or anything that should stay, or
             the pool has too few samples.
     """
-    yes, no = pool.where(attribute, 1, 1), pool.where(attribute, 0, 0)
-    plus = draw(pool, yes, triplets, 3, seed=seed).mean(1)
-    minus = draw(pool, no, triplets, 3, seed=seed + 1).mean(1)
-    target = _without(generator, recogniser, pool, attribute, triplets, seed + 2)
+    others = _others(pool.factors, attribute)
+    agree = others if alike else ()
+    plus, minus = draw_alike(pool, attribute, agree, triplets, size, seed=seed)
+    target = _without(generator, recogniser, pool, attribute, triplets, target_size, seed + 1)
     before = read(generator, recogniser, target)
-    shift = plus - minus
-    moved = {"arithmetic": shift, "random": random_like(shift, seed=seed + 3)}
-    others = _others(before, attribute)
+    shift = plus.mean(1) - minus.mean(1)
+    moved = {"arithmetic": shift, "random": random_like(shift, seed=seed + 2)}
     tallies = {
         way: _tally(before, read(generator, recogniser, target + v), attribute, others)
         for way, v in moved.items()
@@ -194,6 +197,41 @@ def study_arithmetic(
     return ArithmeticStudy(
         attribute, *({way: tally[part] for way, tally in tallies.items()} for part in range(4))
     )
+
+
+def draw_alike(
+    pool: Pool, attribute: str, others: Sequence[str], groups: int, size: int, *, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Groups with and without the attribute that agree in all of ``others``.
+
+    As in the paper's sums, where a smiling *woman* and a neutral *woman* are subtracted: what the
+    two have in common should cancel.
+
+    Returns:
+        Two tensors (groups, size, latent): with, and without.
+
+    Raises:
+        SettingError: the pool holds no ``size`` faces each way that agree in ``others``.
+    """
+    has = pool.factors[attribute] == 1
+    kinds = torch.stack([torch.zeros_like(has).long(), *(pool.factors[n] for n in others)], 1)
+    _, kind = kinds.unique(dim=0, return_inverse=True)
+    sides = [[(kind == k) & side for side in (has, ~has)] for k in range(int(kind.max()) + 1)]
+    cells = [pair for pair in sides if min(int(side.sum()) for side in pair) >= size]
+    if not cells:
+        raise SettingError(
+            f"No {size} samples with and {size} without {attribute!r} agree in "
+            f"{', '.join(others)}. Draw a larger pool."
+        )
+    random = runtime.generator(seed)
+    picked = torch.randint(len(cells), (groups,), generator=random).tolist()
+    drawn = [[_some(side, size, random) for side in cells[cell]] for cell in picked]
+    return tuple(pool.latents[torch.stack(side)] for side in zip(*drawn, strict=True))
+
+
+def _some(among: Tensor, size: int, random: torch.Generator) -> Tensor:
+    indices = among.nonzero().flatten()
+    return indices[torch.randperm(len(indices), generator=random)[:size]]
 
 
 def _others(factors: Mapping[str, Tensor], attribute: str) -> list[str]:
@@ -212,10 +250,11 @@ def _without(
     pool: Pool,
     attribute: str,
     count: int,
+    size: int,
     seed: int,
 ) -> Tensor:
-    """Means of three samples without the attribute, whose own picture lacks it too."""
-    groups = draw(pool, pool.where(attribute, 0, 0), 3 * count, 3, seed=seed).mean(1)
+    """Means of ``size`` samples without the attribute, whose own picture lacks it too."""
+    groups = draw(pool, pool.where(attribute, 0, 0), 3 * count, size, seed=seed).mean(1)
     lacking = (read(generator, recogniser, groups)[attribute] == 0).nonzero().flatten()
     if len(lacking) < count:
         raise SettingError(f"Too few averages lack {attribute!r}: {len(lacking)} of {count}.")
