@@ -36,8 +36,9 @@ class Protocol:
     """How the loss is compared with the quality of the images; fixed before the first run.
 
     * Data: the course's 4,000 training digits, 28×28, in batches of 64.
-    * Networks: `dcgan.MLPGenerator` and `dcgan.MLPDiscriminator`, the same for all methods. No
-      batch normalisation. Per seed the same initial weights and the same order of the data.
+    * Networks: `dcgan.MLPGenerator` and `dcgan.MLPDiscriminator` with 128 hidden units, the same
+      for all methods. No batch normalisation. Per seed the same initial weights and the same
+      order of the data.
     * Methods: ``"GAN"``: non-saturating, Adam 2e-4, β₁ = 0.5, one update of the discriminator for
       one of the generator. ``"clipping"``: c = 0.01, RMSProp 5e-5. ``"penalty"``: λ = 10,
       Adam 1e-4, β = (0, 0.9). Both with five updates of the critic for one of the generator.
@@ -61,11 +62,11 @@ class Protocol:
     classes the recogniser puts at least 2 % of the samples.
     """
 
-    updates: int = 8000
+    updates: int = 5000
     checkpoints: int = 20
     warm_up: int = 4
     seeds: tuple[int, ...] = (0, 1, 2)
-    samples: int = 2000
+    samples: int = 1000
     batch: int = 64
     bad_updates: int = 4000
     bad_checkpoints: int = 4
@@ -90,7 +91,7 @@ class PlainGenerator(nn.Module):
     """z → digits through hidden layers with ReLU and nothing that would help: no normalisation."""
 
     def __init__(
-        self, latent: int = 64, hidden: int = 256, layers: int = 4, size: int = 28
+        self, latent: int = 64, hidden: int = 128, layers: int = 4, size: int = 28
     ) -> None:
         super().__init__()
         self.latent = latent
@@ -104,21 +105,21 @@ class PlainGenerator(nn.Module):
 
 def good_networks() -> tuple[nn.Module, nn.Module]:
     """The fully connected networks of topic 07."""
-    return dcgan.MLPGenerator(), dcgan.MLPDiscriminator()
+    return dcgan.MLPGenerator(hidden=128), dcgan.MLPDiscriminator(hidden=128)
 
 
 def bad_networks() -> tuple[nn.Module, nn.Module]:
     """Four hidden ReLU layers for the generator, no normalisation anywhere.
 
-    After Arjovsky et al. 2017, §4.3 (four layers of 512 units); 256 units here, for digits.
+    After Arjovsky et al. 2017, §4.3 (four layers of 512 units); 128 units here, for digits.
     """
-    return PlainGenerator(), dcgan.MLPDiscriminator()
+    return PlainGenerator(), dcgan.MLPDiscriminator(hidden=128)
 
 
 class Instrument:
     """Measures a generator of digits: FID, and how its samples spread over the classes."""
 
-    def __init__(self, samples: int = 2000, seed: int = 0) -> None:
+    def __init__(self, samples: int = 1000, seed: int = 0) -> None:
         self.recogniser = recognise.load("digits")
         test = digits("test")
         self.extractor = metrics.digit_extractor()

@@ -22,7 +22,7 @@ PROTOCOL = Protocol()
 Networks = Callable[[], tuple[nn.Module, nn.Module]]
 
 
-def course(folder: Path, *, steps: int = 1500, seed: int = 0, progress: bool = True) -> list[Path]:
+def course(folder: Path, *, steps: int = 1000, seed: int = 0, progress: bool = True) -> list[Path]:
     """Make everything that notebook 08 loads: the study, then the generator of digits.
 
     The study is `wgan_study.Protocol`: fifteen short trainings on digits. The generator is
