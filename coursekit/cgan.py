@@ -191,6 +191,11 @@ class Generator(nn.Module):
             ShapeError: vectors of another length, or a label as in `label_weights`.
             SettingError: an index that is no class.
         """
+        if latent.dim() != 2 or latent.shape[1] != self.latent:
+            raise ShapeError(
+                f"Latent vectors have the shape {tuple(latent.shape)}; this generator takes "
+                f"(N, {self.latent}) and adds the label itself."
+            )
         return self.network(join_latent(latent, label, self.classes))
 
 
