@@ -55,7 +55,7 @@ def slopes(
         heaps.set_yticks([])
         heaps.set_ylim(0, 2.2)
         heaps.spines[:].set_visible(False)
-        heaps.legend(frameon=False, fontsize=8, loc="upper center", ncols=2)
+        heaps.legend(frameon=False, fontsize=8, loc="upper right")
         axis.plot(axis_values.numpy(), values.numpy(), color="0.1", linewidth=1.8)
         axis.set_title(name, fontsize=10)
         _plain(axis)
@@ -73,6 +73,7 @@ def weights(
         axis.set_title(name, fontsize=10)
         axis.set_yticks([])
         axis.set_xlabel("weight")
+        axis.locator_params(axis="x", nbins=5)
         for line in (-limit, limit) if limit else ():
             axis.axvline(line, color="0.3", linestyle="--", linewidth=0.8)
         _plain(axis)
