@@ -12,7 +12,7 @@ from torch import Tensor
 
 from coursekit import dcgan
 from coursekit.core.runtime import generator
-from coursekit.exercises import dcgan_vectors
+from coursekit.exercises import dcgan_networks, dcgan_vectors
 from coursekit.exercises import dcgan_wrong as wrong
 from coursekit.exercises.engine import Case, Exercise, Mistake
 
@@ -335,7 +335,11 @@ def smoothed_loss(real_logits, fake_logits, real_label):
 EXERCISES: tuple[Exercise, ...] = (
     _DISCRIMINATOR_LOSS,
     _GENERATOR_LOSS,
+    dcgan_networks.STEP_TERMS,
     _SMOOTHED_LOSS,
+    dcgan_networks.UP_BLOCK,
+    dcgan_networks.INITIALISE,
     dcgan_vectors.ARITHMETIC,
     dcgan_vectors.SLERP,
+    dcgan_networks.PLAY_ROUND,
 )

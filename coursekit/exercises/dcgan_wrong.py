@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+import copy
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 Pair: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 Smoothed: TypeAlias = Callable[[Tensor, Tensor, float], Tensor]
@@ -177,3 +179,241 @@ def unguarded(start: Tensor, end: Tensor, share: Tensor | float) -> Tensor:
     """sin ω is 0 where both vectors point the same way."""
     units = start / start.norm(dim=-1, keepdim=True) * end / end.norm(dim=-1, keepdim=True)
     return _arc(start, end, share, units.sum(-1, keepdim=True).acos())
+
+
+# --- The detach ----------------------------------------------------------------------------------
+
+
+def _told_apart(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def not_detached(generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Tensor) -> Tensor:
+    return _told_apart(discriminator(real), discriminator(generator(z)))
+
+
+def latents_detached(
+    generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Tensor
+) -> Tensor:
+    """The gradient ends one network too late."""
+    return not_detached(generator, discriminator, real, z.detach())
+
+
+def logits_detached(
+    generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Tensor
+) -> Tensor:
+    """The gradient ends one network too early."""
+    return _told_apart(discriminator(real), discriminator(generator(z)).detach())
+
+
+def real_detached(
+    generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Tensor
+) -> Tensor:
+    return _told_apart(discriminator(real).detach(), discriminator(generator(z).detach()))
+
+
+def all_detached(generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Tensor) -> Tensor:
+    return not_detached(generator, discriminator, real, z).detach()
+
+
+def frozen_for_good(
+    generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Tensor
+) -> Tensor:
+    generator.requires_grad_(False)
+    return not_detached(generator, discriminator, real, z)
+
+
+def called_real(generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Tensor) -> Tensor:
+    """The label of the generator's step for the images of the discriminator's."""
+    return _told_apart(discriminator(real), -discriminator(generator(z).detach()))
+
+
+def exchanged(generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Tensor) -> Tensor:
+    return _told_apart(discriminator(generator(z).detach()), discriminator(real))
+
+
+# --- A block of the generator --------------------------------------------------------------------
+
+
+def block(
+    *,
+    activation: Callable[[], nn.Module] = nn.ReLU,
+    kernel: tuple[int, int, int, int] = (4, 2, 1, 0),
+    bias: bool = False,
+    norm: str = "between",
+    upsample: bool = False,
+) -> Callable[[int, int], nn.Module]:
+    """A block that breaks one rule; ``kernel`` is size, stride, padding and output padding."""
+
+    def function(before: int, after: int) -> nn.Module:
+        up: list[nn.Module] = [nn.ConvTranspose2d(before, after, *kernel, bias=bias)]
+        if upsample:
+            up = [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1, bias=False)]
+        layers = {
+            "between": lambda: [*up, nn.BatchNorm2d(after), activation()],
+            "none": lambda: [*up, activation()],
+            "last": lambda: [*up, activation(), nn.BatchNorm2d(after)],
+            "first": lambda: [nn.BatchNorm2d(before), *up, activation()],
+        }
+        return nn.Sequential(*layers[norm]())
+
+    return function
+
+
+# --- Weights at the start ------------------------------------------------------------------------
+
+KINDS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+def started(
+    *,
+    deviation: float = 0.02,
+    scale: float | None = 1.0,
+    biases: bool = True,
+    kinds: tuple[type[nn.Module], ...] = KINDS,
+    parts: Callable[[nn.Module], Iterable[nn.Module]] = nn.Module.modules,
+    draw: Callable[[Tensor, float, float], object] = nn.init.normal_,
+) -> Callable[[nn.Module], None]:
+    """An initialisation that differs in one respect; ``scale`` is None where it is left out."""
+
+    def function(module: nn.Module) -> None:
+        for part in parts(module):
+            if isinstance(part, kinds):
+                draw(part.weight, 0.0, deviation)
+            elif isinstance(part, nn.BatchNorm2d) and scale is not None:
+                draw(part.weight, scale, deviation)
+            if biases and isinstance(part, (*kinds, nn.BatchNorm2d)) and part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+    return function
+
+
+def even(weights: Tensor, middle: float, width: float) -> None:
+    """A uniform draw with the deviation taken for its half width."""
+    nn.init.uniform_(weights, middle - width, middle + width)
+
+
+def on_a_copy(module: nn.Module) -> None:
+    started()(copy.deepcopy(module))
+
+
+# --- The whole round -----------------------------------------------------------------------------
+
+
+class Table(NamedTuple):
+    """All that a round is given."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    g_optimiser: Optimizer
+    d_optimiser: Optimizer
+    real: Tensor
+    z: Tensor
+
+    def fake(self) -> Tensor:
+        return self.generator(self.z)
+
+    def d_loss(self, fake: Tensor) -> Tensor:
+        return _told_apart(self.discriminator(self.real), self.discriminator(fake))
+
+    def g_loss(self, fake: Tensor) -> Tensor:
+        return F.softplus(-self.discriminator(fake)).mean()
+
+    def d_step(self) -> Tensor:
+        return _descend(self.d_loss(self.fake().detach()), self.d_optimiser)
+
+    def g_step(self) -> Tensor:
+        return _descend(self.g_loss(self.fake()), self.g_optimiser)
+
+
+Losses: TypeAlias = tuple[Tensor, Tensor]
+Round: TypeAlias = Callable[[nn.Module, nn.Module, Optimizer, Optimizer, Tensor, Tensor], Losses]
+
+
+def _descend(loss: Tensor, *optimisers: Optimizer, empty: bool = True) -> Tensor:
+    for optimiser in optimisers if empty else ():
+        optimiser.zero_grad()
+    loss.backward()
+    for optimiser in optimisers:
+        optimiser.step()
+    return loss.detach()
+
+
+def _round(play: Callable[[Table], Losses]) -> Round:
+    def function(
+        generator: nn.Module,
+        discriminator: nn.Module,
+        g_optimiser: Optimizer,
+        d_optimiser: Optimizer,
+        real: Tensor,
+        z: Tensor,
+    ) -> Losses:
+        return play(Table(generator, discriminator, g_optimiser, d_optimiser, real, z))
+
+    return function
+
+
+@_round
+def round_not_detached(table: Table) -> Losses:
+    """Both gradients are emptied at the start, and the generator gets both losses' gradients."""
+    table.d_optimiser.zero_grad()
+    table.g_optimiser.zero_grad()
+    d_loss = _descend(table.d_loss(table.fake()), table.d_optimiser, empty=False)
+    return d_loss, _descend(table.g_loss(table.fake()), table.g_optimiser, empty=False)
+
+
+@_round
+def round_d_not_emptied(table: Table) -> Losses:
+    """What the generator's step leaves in the discriminator's gradients stays there."""
+    d_loss = _descend(table.d_loss(table.fake().detach()), table.d_optimiser, empty=False)
+    return d_loss, table.g_step()
+
+
+@_round
+def round_g_not_emptied(table: Table) -> Losses:
+    return table.d_step(), _descend(table.g_loss(table.fake()), table.g_optimiser, empty=False)
+
+
+@_round
+def round_never_emptied(table: Table) -> Losses:
+    d_loss = _descend(table.d_loss(table.fake().detach()), table.d_optimiser, empty=False)
+    return d_loss, _descend(table.g_loss(table.fake()), table.g_optimiser, empty=False)
+
+
+@_round
+def round_optimisers_swapped(table: Table) -> Losses:
+    swapped = table._replace(g_optimiser=table.d_optimiser, d_optimiser=table.g_optimiser)
+    return swapped.d_step(), swapped.g_step()
+
+
+@_round
+def round_detached_twice(table: Table) -> Losses:
+    return table.d_step(), _descend(table.g_loss(table.fake().detach()), table.g_optimiser)
+
+
+@_round
+def round_saturating(table: Table) -> Losses:
+    d_loss = table.d_step()
+    loss = -F.softplus(table.discriminator(table.fake())).mean()
+    return d_loss, _descend(loss, table.g_optimiser)
+
+
+@_round
+def round_generator_first(table: Table) -> Losses:
+    g_loss = table.g_step()
+    return table.d_step(), g_loss
+
+
+@_round
+def round_both_step(table: Table) -> Losses:
+    """The discriminator's weights follow the generator's loss too."""
+    d_loss = table.d_step()
+    return d_loss, _descend(table.g_loss(table.fake()), table.g_optimiser, table.d_optimiser)
+
+
+@_round
+def round_without_step(table: Table) -> Losses:
+    """Gradients everywhere, and nobody moves."""
+    d_loss = table.d_loss(table.fake().detach())
+    d_loss.backward()
+    return d_loss.detach(), table.g_loss(table.fake()).detach()

@@ -15,7 +15,7 @@ ENGLISH = {
     "dtype": "The result{part} is {found}; expected {expected} (case “{case}”).",
     "not finite": "The result{part} has NaN or infinite values (case “{case}”).",
     "changed": "The function changed its input in place (case “{case}”). Work on a copy.",
-    "unusable": "{text} (case “{case}”)",
+    "unusable": "Case “{case}”: {text}",
     "fact": "Case “{case}”: {name}: expected {expected}, got {got}.",
     "True": "yes",
     "False": "no",
