@@ -170,6 +170,12 @@ def test_the_digest_is_that_of_the_content() -> None:
     assert digest({"a": torch.zeros(2)}) != digest({"b": torch.zeros(2)})
 
 
+def test_the_digest_does_not_depend_on_strides() -> None:
+    table = torch.arange(12).reshape(3, 4)
+    for part in (table[:, 1], table[:1, 2], table.T, table[:, ::2]):
+        assert digest({"a": part}) == digest({"a": torch.tensor(part.tolist())})
+
+
 # --- the cache -----------------------------------------------------------------------------------
 
 

@@ -156,9 +156,11 @@ def digest(fields: Fields) -> str:
     """SHA-256 over names, types, shapes and values of tensors."""
     total = hashlib.sha256()
     for name in sorted(fields):
-        tensor = fields[name].contiguous()
+        tensor = fields[name]
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        # A single value counts as contiguous whatever its stride, and then has no view as bytes.
+        values = tensor.reshape(-1).clone(memory_format=torch.contiguous_format)
+        total.update(values.view(torch.uint8).numpy())
     return total.hexdigest()
 
 

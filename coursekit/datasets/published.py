@@ -179,6 +179,8 @@ def _from_sklearn(title: str, fetch: Callable[..., Any], **settings: object) -> 
     try:
         home.mkdir(parents=True, exist_ok=True)
         return fetch(data_home=home, download_if_missing=not runtime.offline(), **settings)
+    except ValueError as error:  # it is there, but not with these settings
+        raise DataError(f"{title}: {_last_line(error)}") from error
     except Exception as error:  # urllib's, scikit-learn's and joblib's own
         raise _not_to_be_had(title, home, error) from error
 
@@ -213,12 +215,16 @@ def _folder(name: str, download: Callable[[Path], object]) -> Path:
 
 
 def _not_to_be_had(title: str, place: Path, error: Exception) -> DataError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    reason = "COURSEKIT_OFFLINE is set" if runtime.offline() else lines[-1]
+    reason = "COURSEKIT_OFFLINE is set" if runtime.offline() else _last_line(error)
     return DataError(
         f"{title} is not in the cache and could not be fetched ({reason}); try again online, or "
         f"copy {place} from a computer that has it."
     )
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _opened(place: Path, read: Callable[[], T]) -> T:
