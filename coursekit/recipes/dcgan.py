@@ -14,7 +14,7 @@ WIDTH, SIZE, BATCH, COUNT = 32, 64, 64, 20_000
 
 
 def course(
-    folder: Path, *, steps: int = 24_000, seed: int = 0, progress: bool = True
+    folder: Path, *, steps: int = 18_000, seed: int = 0, progress: bool = True
 ) -> list[Path]:
     """Train the generator of faces at 64×64 that notebook 07 loads.
 
