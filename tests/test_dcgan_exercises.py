@@ -273,6 +273,35 @@ def old_logits(
     return d_loss, g_loss
 
 
+def graph_used_twice(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    g_optimiser: Optimizer,
+    d_optimiser: Optimizer,
+    real: Tensor,
+    z: Tensor,
+) -> Loss:
+    fake = generator(z)
+    d_loss = bce(discriminator(real), 1.0) + bce(discriminator(fake), 0.0)
+    d_optimiser.zero_grad()
+    d_loss.backward()
+    d_optimiser.step()
+    g_loss = bce(discriminator(fake), 1.0)
+    g_loss.backward()
+    return d_loss, g_loss
+
+
+def torch_fails(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    g_optimiser: Optimizer,
+    d_optimiser: Optimizer,
+    real: Tensor,
+    z: Tensor,
+) -> Loss:
+    return discriminator(z), generator(real)
+
+
 UNNAMED: list[tuple[str, Callable[..., Any], str]] = [
     ("discriminator_loss", lambda real, fake: 3 * by_logsumexp(real, fake), "3 times"),
     ("discriminator_step_terms", backward_inside, r"leave \.backward\(\) to"),
@@ -283,7 +312,9 @@ UNNAMED: list[tuple[str, Callable[..., Any], str]] = [
     ("initialise", even_with_the_right_deviation, "share of the weights within one deviation"),
     ("initialise", initialise_with_bias, "AttributeError|TypeError"),
     ("slerp", lambda start, end, share: slerp_by_cases(start, end, share) * 2, "2 times"),
-    ("play_round", old_logits, "inplace operation"),
+    ("play_round", old_logits, "Ask the discriminator again"),
+    ("play_round", graph_used_twice, "used up its graph"),
+    ("play_round", torch_fails, "mat1 and mat2"),
     ("play_round", lambda *players: 0.5, "Expected two losses"),
     ("play_round", lambda g, d, go, do, real, z: (d(real), 0.0), r"got shape \(5,\)"),
 ]

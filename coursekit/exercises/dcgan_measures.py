@@ -192,6 +192,29 @@ def statistics(answer: Answer, module: nn.Module) -> Facts:
     return facts
 
 
+AUTOGRAD = {
+    "modified by an inplace operation": "The generator's loss was computed before the "
+    "discriminator's step, which has changed the weights since. Ask the discriminator again "
+    "after its step.",
+    "backward through the graph a second time": "The discriminator's backward() went through the "
+    "generator as well and used up its graph. Detach the images in the discriminator's step.",
+}
+
+
+def _played(answer: Answer, *players: Any) -> tuple[Any, Any]:
+    """Both losses of a round; autograd's errors in the words of the game."""
+    try:
+        losses = answer(*players)
+    except RuntimeError as error:
+        for part, sentence in AUTOGRAD.items():
+            if part in str(error):
+                raise Unusable(sentence) from error
+        raise
+    if not isinstance(losses, tuple | list) or len(losses) != 2:
+        raise Unusable("Expected two losses, the discriminator's and the generator's.")
+    return losses[0], losses[1]
+
+
 def three_rounds(
     answer: Answer,
     generator: nn.Module,
@@ -206,9 +229,8 @@ def three_rounds(
     starts = {name: _weights(network) for name, network in networks.items()}
     facts: Facts = {}
     for number in (1, 2, 3):
-        losses = answer(generator, discriminator, g_optimiser, d_optimiser, real, z)
-        if not isinstance(losses, tuple | list) or len(losses) != 2:
-            raise Unusable("Expected two losses, the discriminator's and the generator's.")
+        players = generator, discriminator, g_optimiser, d_optimiser, real, z
+        losses = _played(answer, *players)
         for (name, network), loss in zip(networks.items(), losses, strict=True):
             moved = _weights(network) - starts[name]
             facts[f"the {name} learns (round {number})"] = bool(moved.abs().max() > 0)
