@@ -18,6 +18,7 @@ Factors: TypeAlias = dict[str, Tensor]
 Value: TypeAlias = "float | int | str | Sequence[float | int | str] | Tensor"
 
 SEASONS = ("spring", "summer", "autumn", "winter")
+WINTER = SEASONS.index("winter")
 TREE_KINDS = ("spruce", "oak", "birch", "poplar", "pine", "bush")
 HOUSE_KINDS = ("cottage", "farmhouse", "town house", "church")
 ROAD_KINDS = ("none", "track", "paved")

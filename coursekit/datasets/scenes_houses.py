@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from coursekit.datasets.scenes_canvas import LAMP, ROOF, WALL, Paint, colour, index_of
+from coursekit.datasets.scenes_factors import WINTER
 from coursekit.datasets.scenes_land import Painter
 from coursekit.datasets.scenes_noise import bell, mix, smoothstep
 from coursekit.datasets.scenes_sprites import Sprites, Things
@@ -200,7 +201,7 @@ def _walls(painter: Painter, houses: Things) -> Sprites:
     sprites = Sprites(painter.canvas, houses, scale_of(painter, houses), _BOXES[kind, turn])
     mirror = 1.0 - 2.0 * turn
     side_light = painter.side_light[houses.scenes, 0, 0] * mirror
-    colours = _colours(wall, roof, painter.factors["season"][houses.scenes] == 3)
+    colours = _colours(wall, roof, painter.factors["season"][houses.scenes] == WINTER)
     u, number = sprites.u * sprites.per(mirror), torch.arange(len(kind))
     grain = 0.95 + 0.07 * smoothstep(0.0, 0.5, sprites.v)
     haze = sprites.per(houses.haze)

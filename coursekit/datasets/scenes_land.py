@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from coursekit.datasets.scenes_canvas import COVER, WET, Canvas, Mirror, Paint, colour, index_of
+from coursekit.datasets.scenes_factors import ROAD_KINDS, WINTER
 from coursekit.datasets.scenes_noise import CELLS, bell, clip, hashed, mix, smoothstep, tiles
 from coursekit.datasets.scenes_terrain import EYE, HILLS, LAKE, MEADOW, MOUNTAINS, Terrain
 
@@ -29,11 +30,15 @@ class Painter:
     Args:
         canvas: of N scenes.
         factors: of the same N scenes.
+
+    Attributes:
+        side_light: see `side_light`; winter: 1 or 0; both (N, 1, 1).
     """
 
     def __init__(self, canvas: Canvas, factors: Mapping[str, Tensor]) -> None:
         self.canvas, self.factors, self.terrain = canvas, factors, Terrain(factors)
         self.side_light = side_light(factors)[:, None, None]
+        self.winter = (self.of("season") == WINTER).float()
 
     def of(self, name: str) -> Tensor:
         """A factor as (N, 1, 1)."""
@@ -49,8 +54,7 @@ class Painter:
 
     def ground(self) -> Tensor:
         """The class of meadows and hills, (N, 1, 1)."""
-        winter = (self.of("season") == 3).float()
-        return mix(index_of("grass"), index_of("snow"), winter)
+        return mix(index_of("grass"), index_of("snow"), self.winter)
 
     def contour(self, height: Tensor) -> Tensor:
         """Heights (N, S) as (N, 1, S)."""
@@ -91,11 +95,8 @@ class Painter:
             cracks = self.noise("facing", lean * 13, (y - crest * 0.7) * 7, purpose + 4, 10)
             face = face + cracks * 0.5 * rough
         light = clip(0.52 - 0.46 * self.side_light * face.clamp(-1.1, 1.1) - 0.1 * warp)
-        snow = self._snow(crest, below, y, warp, face)
-        rock = mix(ROCK[:, None, None, None], ROCK_WARM[:, None, None, None], clip(0.5 + warp))
-        green = smoothstep(0.38, 0.50, y + 0.12 * warp + 0.02 * gullies)
-        own = mix(rock * (0.92 + 0.16 * gullies), self.seasonal(ALPINE), green)
-        own = mix(own, SNOW[:, None, None, None], snow)
+        snow = self._snow(y, warp, face)
+        own = mix(self._slopes(y, warp, gullies), SNOW[:, None, None, None], snow)
         base = 0.50 if far else 0.24
         haze = (base + 1.1 * below * smoothstep(0.25, 0.55, y)) * (0.55 + 0.6 * self.of("haze"))
         alpha = canvas.edge(y - crest)
@@ -103,8 +104,14 @@ class Painter:
         canvas.paint(rows, alpha, paint)
         canvas.relabel(rows, alpha * snow, "snow")
 
+    def _slopes(self, y: Tensor, warp: Tensor, gullies: Tensor) -> Tensor:
+        """Colour of the mountains without snow: rock, with meadows at the foot."""
+        rock = mix(ROCK[:, None, None, None], ROCK_WARM[:, None, None, None], clip(0.5 + warp))
+        green = smoothstep(0.38, 0.50, y + 0.12 * warp + 0.02 * gullies)
+        return mix(rock * (0.92 + 0.16 * gullies), self.seasonal(ALPINE), green)
+
     def _slope(self, far: bool, x: Tensor) -> Tensor:
-        """Which way the mountain faces at x, (N, R, S): the slope of the crest above it."""
+        """How far the mountain faces left at x, (N, R, S): the slope of the crest above it."""
         line = (torch.arange(_BINS + 9) - 4) / _BINS
         crest = self.terrain.crest(line[None], far)
         slope = (crest[:, 8:] - crest[:, :-8]) * (_BINS / 8)
@@ -112,10 +119,9 @@ class Painter:
         slope = torch.gather(slope, 1, index.flatten(1)).view(index.shape)
         return -(slope * 1.3).clamp(-1, 1)
 
-    def _snow(self, crest: Tensor, below: Tensor, y: Tensor, warp: Tensor, face: Tensor) -> Tensor:
-        """Share of snow: above a ragged line, less on steep faces, everywhere in winter."""
-        winter = (self.of("season") == 3).float()
-        deep = clip(self.of("snow") + 0.45 * winter)
+    def _snow(self, y: Tensor, warp: Tensor, face: Tensor) -> Tensor:
+        """Share of snow: above a ragged line, which comes down in winter."""
+        deep = clip(self.of("snow") + 0.45 * self.winter)
         line = mix(0.02, 0.46, deep) + 0.07 * warp + 0.02 * face
         return smoothstep(0.018, -0.018, y - line) * (deep > 0.02)
 
@@ -201,7 +207,7 @@ class Painter:
         patch = self.noise("fractal", across * 1.1, away * 1.3, 110, 6)
         tufts = self.noise("fractal", across * 4, away * 4, 112, 30)
         blades = self.noise("fractal", across * 13, away * 4, 120, 26)
-        near, calm = smoothstep(0.62, 1.0, y), 1 - 0.6 * (self.of("season") == 3).float()
+        near, calm = smoothstep(0.62, 1.0, y), 1 - 0.6 * self.winter
         own = mix(self.seasonal(GRASS), self.seasonal(GRASS_DRY), clip(0.42 + 0.7 * patch))
         own = own * (1 + calm * (0.10 * tufts + 0.17 * near * blades)) * (1.03 - 0.14 * near)
         own = self._flowers(own, across, away, near)
@@ -227,7 +233,7 @@ class Painter:
     def _road(self, rows: slice, y: Tensor, meadow: Tensor) -> None:
         middle, half = self.terrain.road(y[:, :, 0])
         off, half = self.canvas.x - middle[..., None], half[..., None]
-        paved = (self.of("road") == 2).float()
+        paved = (self.of("road") == ROAD_KINDS.index("paved")).float()
         across = off / half
         away = 1 / (y - EYE)
         wear = self.noise("fractal", across * 0.8, away * 3, 118, 12)
@@ -236,14 +242,13 @@ class Painter:
         track = TRACK[:, None, None, None] * (1 + 0.18 * wear)
         verge = bell(across, 0.32) * clip(0.55 + wear)
         track = mix(track, self.seasonal(GRASS) * 0.95, verge)
-        dashes = (away * 1.5 - (away * 1.5).floor() < 0.5) * self.canvas.edge(
-            0.05 * half - off.abs()
-        )
+        gaps = away * 1.5 - (away * 1.5).floor() < 0.5
+        dashes = self.canvas.edge(0.05 * half - off.abs()) * gaps
         edges = self.canvas.edge(0.035 * half - (off.abs() - 0.88 * half).abs())
         tarmac = PAVED[:, None, None, None] * (1 + 0.10 * wear)
         tarmac = mix(tarmac, LINE[:, None, None, None], 0.85 * torch.maximum(dashes, edges))
         own = mix(track, tarmac, paved)
-        snow = (self.of("season") == 3) * clip(0.25 + wear * 0.8)
+        snow = self.winter * clip(0.25 + wear * 0.8)
         own = mix(own, self.seasonal(GRASS), snow)
         paint = Paint(own, 0.66 + 0.06 * wear, label=index_of("road"))
         self.canvas.paint(rows, alpha, paint)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from coursekit.datasets.scenes_canvas import Paint, colour, index_of
+from coursekit.datasets.scenes_factors import TREE_KINDS, WINTER
 from coursekit.datasets.scenes_land import Painter
 from coursekit.datasets.scenes_noise import CELLS, clip, hashed, mix, smoothstep, tiles
 from coursekit.datasets.scenes_sprites import Sprites, Things
@@ -90,7 +91,7 @@ def scale_of(painter: Painter, trees: Things) -> Tensor:
 
 def grow(painter: Painter, trees: Things) -> list[Sprites]:
     """The sprites of all trees."""
-    spruce = painter.factors["tree_kind"][trees.scenes, trees.slots] == 0
+    spruce = painter.factors["tree_kind"][trees.scenes, trees.slots] == TREE_KINDS.index("spruce")
     sprites = []
     for chosen, grow in ((spruce, _spruce), (~spruce, _crown)):
         if bool(chosen.any()):
@@ -111,7 +112,7 @@ class _Stand:
         self.sprites = Sprites(painter.canvas, trees, scale, _BOXES[self.kind])
         self.per, self.u, self.v = self.sprites.per, self.sprites.u, self.sprites.v
         self.number = painter.factors["texture"][trees.scenes] * 64 + trees.slots
-        self.winter = (season == 3).float()
+        self.winter = (season == WINTER).float()
         self.side_light = self.per(painter.side_light[trees.scenes, 0, 0])
         self.haze = self.per(trees.haze)
         pair = _LEAVES[self.kind, season]
@@ -165,7 +166,7 @@ def _crown(trees: _Stand) -> None:
     trees.trunk(bare)
     noise = trees.noise("fractal", 6.0)
     best, facing = _masses(trees)
-    rough = trees.per(0.055 * (1 - 0.6 * (trees.kind == 5).float()))
+    rough = trees.per(0.055 * (1 - 0.6 * (trees.kind == TREE_KINDS.index("bush")).float()))
     light = clip(0.50 + 0.40 * facing + 0.34 * noise)
     twigs = smoothstep(0.70, 0.88, trees.noise("ridged", 9.0))
     thin = mix(torch.ones_like(noise), 0.35 + 0.6 * twigs, bare)
