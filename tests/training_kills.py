@@ -42,7 +42,8 @@ def train(folder: Path, report: Callable[[int], None] = lambda number: None) -> 
     game.step = step
     options = {"steps": STEPS, "folder": folder, "checkpoint_every": EVERY, "previews": 8}
     batches = training.Batches(data, 6)
-    result = dcgan.train(game, batches, log_every=7, progress=False, **options)
+    options |= {"log_every": 7, "progress": False, "rate": lambda number: 1 - number / (2 * STEPS)}
+    result = dcgan.train(game, batches, **options)
     state = game.state() | {"batches": batches}
     learnt = {name: part.state_dict() for name, part in state.items()}
     terms = [{k: v for k, v in entry.items() if k != "seconds"} for entry in result.history]

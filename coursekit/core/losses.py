@@ -194,4 +194,4 @@ def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
         The mean squared norm of the gradient, differentiable once more.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient.float().square().flatten(1).sum(1).mean()
+    return _wide(gradient).square().flatten(1).sum(1).mean()
