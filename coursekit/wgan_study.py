@@ -62,14 +62,14 @@ class Protocol:
     classes the recogniser puts at least 2 % of the samples.
     """
 
-    updates: int = 5000
-    checkpoints: int = 20
-    warm_up: int = 4
+    updates: int = 3000
+    checkpoints: int = 15
+    warm_up: int = 3
     seeds: tuple[int, ...] = (0, 1, 2)
     samples: int = 1000
     batch: int = 64
-    bad_updates: int = 4000
-    bad_checkpoints: int = 4
+    bad_updates: int = 3000
+    bad_checkpoints: int = 3
 
 
 def make_game(
