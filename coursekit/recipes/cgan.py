@@ -13,7 +13,8 @@ from coursekit.core import checkpoints, recognise, runtime, training
 from coursekit.datasets.digits import digits
 
 NAMES = {"projection": "course", "concatenation": "concatenation"}
-WIDTHS, BATCH, FRAMES = (24, 16), 64, 18
+WIDTHS, BATCH = (24, 16), 64
+PREVIEWS, FRAMES = 18, 12  # looks along the training, and how many of them the film keeps
 RATES = (1e-3, 4e-4)  # of G and D: five and two times DCGAN's, three times as quick to here
 # The discriminator would learn 4,000 digits by heart; moved ones are as good as new ones.
 AUGMENT = recognise.Augmentation(shift=1.0, rotation=6.0, scale=0.06, shear=0.06)
@@ -74,7 +75,7 @@ def _train(
         steps=steps,
         folder=folder,
         seed=seed,
-        previews=FRAMES,
+        previews=PREVIEWS,
         progress=progress,
         about=f"conditional GAN by {way}, {len(batches.data):,} digits of MNIST",
     )
