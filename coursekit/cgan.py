@@ -303,7 +303,8 @@ def discriminator_step(
     optimiser.zero_grad(set_to_none=True)
     (loss + r1 / 2 * penalty).backward()
     optimiser.step()
-    return {"d_loss": loss.detach(), "d_real": real_logits.mean(), "d_fake": fake_logits.mean()}
+    means = {"d_real": real_logits.detach().mean(), "d_fake": fake_logits.detach().mean()}
+    return {"d_loss": loss.detach(), **means}
 
 
 def generator_step(

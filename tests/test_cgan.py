@@ -224,6 +224,8 @@ def test_the_discriminator_step_lowers_its_loss_and_leaves_the_generator(way: st
         terms = cgan.discriminator_step(game.discriminator, game.d_optimiser, real, fake, label)
         found.append(float(terms["d_loss"]))
     assert found[-1] < found[0]
+    assert set(terms) == {"d_loss", "d_real", "d_fake"}
+    assert not any(term.requires_grad for term in terms.values())
     assert all(p.grad is None for p in game.generator.parameters())
 
 
