@@ -1,8 +1,8 @@
 """Topic 08, second half: what was measured about critics, and the notebook's experiments.
 
-Does the loss track quality? `Protocol` says how that is asked; it was written down before the
-first run, and the recipe of topic 08 carries it out. The rest looks at critics in two dimensions
-and at a generator that is badly built on purpose.
+Does the loss track quality? `Protocol` says how that is asked; it was written down before any
+loss was compared with any FID, and the recipe of topic 08 carries it out. The rest looks at
+critics in two dimensions and at a generator that is badly built on purpose.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How the loss is compared with the quality of the images; fixed before the first run.
+    """How the loss is compared with the quality; fixed before any loss was compared with a FID.
 
     * Data: the course's 4,000 training digits, 28×28, in batches of 64.
     * Networks: `dcgan.MLPGenerator` and `dcgan.MLPDiscriminator` with 128 hidden units, the same
