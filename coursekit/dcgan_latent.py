@@ -219,9 +219,10 @@ def draw_alike(
     sides = [[(kind == k) & side for side in (has, ~has)] for k in range(int(kind.max()) + 1)]
     cells = [pair for pair in sides if min(int(side.sum()) for side in pair) >= size]
     if not cells:
+        agree = f" that agree in {', '.join(others)}" if others else ""
         raise SettingError(
-            f"No {size} samples with and {size} without {attribute!r} agree in "
-            f"{', '.join(others)}. Draw a larger pool."
+            f"There are no {size} samples with and {size} without {attribute!r}{agree}. Draw a "
+            "larger pool."
         )
     random = runtime.generator(seed)
     picked = torch.randint(len(cells), (groups,), generator=random).tolist()
@@ -322,10 +323,10 @@ def study_yaw(
     yaw, correlation, kept = {}, {}, {}
     for way, direction in ways.items():
         readings = [read(generator, recogniser, start + t * direction) for t in places]
+        others = _others(readings[0], "yaw")
         turned = torch.stack([reading["yaw"] for reading in readings], 1)
         yaw[way] = turned.mean(0).tolist()
         correlation[way] = mean_interval(_correlations(turned, places), name="correlation")
-        others = _others(readings[0], "yaw")
         alike = [readings[0][name] == readings[-1][name] for name in others]
         hits = torch.stack(alike).all(0)
         kept[way] = proportion(int(hits.sum()), faces, name="kept")
