@@ -226,7 +226,7 @@ class Discriminator(nn.Module):
         super().__init__()
         if way not in WAYS:
             raise SettingError(f"There is no way {way!r} to condition; use one of {WAYS}.")
-        self.way, self.classes = way, classes
+        self.way, self.classes, self.shape = way, classes, (channels, size, size)
         seen = channels + classes if way == "concatenation" else channels
         self.network = dcgan.Discriminator(width, size, seen, precision=precision)
         if way == "projection":
@@ -244,6 +244,7 @@ class Discriminator(nn.Module):
         """
         weights = label_weights(label, self.classes)
         _same_count(images, weights)
+        self._check(images)
         if self.way == "concatenation":
             return self.network(join_planes(images, weights, self.classes))
         if self.way == "none":
@@ -254,14 +255,16 @@ class Discriminator(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """φ(x): what DCGAN's last layer looks at, the 4×4 map as one vector, (N, 16 · channels)."""
-        if images.dim() != 4 or tuple(images.shape[1:]) != self.network.shape:
-            raise ShapeError(
-                f"Images have the shape {tuple(images.shape)}; this discriminator takes "
-                f"(N, {', '.join(map(str, self.network.shape))})."
-            )
         with training.autocast(images.device, self.network.precision):
             maps = self.network.blocks[:-1](images.contiguous(memory_format=torch.channels_last))
         return maps.float().flatten(1)
+
+    def _check(self, images: Tensor) -> None:
+        if images.dim() != 4 or tuple(images.shape[1:]) != self.shape:
+            raise ShapeError(
+                f"Images have the shape {tuple(images.shape)}; this discriminator takes "
+                f"(N, {', '.join(map(str, self.shape))})."
+            )
 
 
 # --- The training step ---------------------------------------------------------------------------

@@ -78,18 +78,25 @@ class Modes:
     Attributes:
         mean: of the training pixels, (D,).
         axes: the first principal components, (D, k).
-        centres: by class, (modes, k).
+        centres: by class, (modes, k + 1).
         radii: by class, (modes,): within it lie 95 % of the cluster's own digits.
     """
 
     mean: Tensor
     axes: Tensor
-    centres: Mapping[int, Tensor]
-    radii: Mapping[int, Tensor]
+    centres: dict[int, Tensor]
+    radii: dict[int, Tensor]
 
     def project(self, images: Tensor) -> Tensor:
-        """Images (N, 1, H, W) in [0, 1] as points (N, k)."""
-        return (_pixels(images) - self.mean) @ self.axes
+        """Images (N, 1, H, W) in [0, 1] as points (N, k + 1).
+
+        The last number is the length of what the components leave out, so that noise, which
+        would look like a digit along them, lies far from every digit.
+        """
+        centred = _pixels(images) - self.mean
+        inside = centred @ self.axes
+        outside = (centred - inside @ self.axes.T).norm(dim=1, keepdim=True)
+        return torch.cat([inside, outside], dim=1)
 
     def reached(self, images: Tensor, label: Tensor) -> dict[int, Tensor]:
         """By class, which modes (modes,) have an image of that class within their radius."""
@@ -141,16 +148,18 @@ def fit_modes(
     pixels = _pixels(images)
     mean = pixels.mean(dim=0)
     axes = torch.linalg.svd(pixels - mean, full_matrices=False).Vh[:components].T
-    points, centres, radii = (pixels - mean) @ axes, {}, {}
+    found = Modes(mean, axes, {}, {})
+    points = found.project(images)
     for digit in label.unique().tolist():
         mine = points[label == digit]
         if len(mine) < modes:
             raise SettingError(f"{len(mine)} digits of class {digit} hold no {modes} clusters.")
-        found = KMeans(modes, n_init=3, random_state=seed).fit(mine.numpy())
-        centres[digit] = torch.from_numpy(found.cluster_centers_).float()
-        distance, nearest = torch.cdist(mine, centres[digit]).min(dim=1)
-        radii[digit] = torch.stack([distance[nearest == m].quantile(0.95) for m in range(modes)])
-    return Modes(mean, axes, centres, radii)
+        fitted = KMeans(modes, n_init=3, random_state=seed).fit(mine.numpy())
+        centres = torch.from_numpy(fitted.cluster_centers_).float()
+        distance, nearest = torch.cdist(mine, centres).min(dim=1)
+        radii = [distance[nearest == mode].quantile(0.95) for mode in range(modes)]
+        found.centres[digit], found.radii[digit] = centres, torch.stack(radii)
+    return found
 
 
 @dataclass(frozen=True)
