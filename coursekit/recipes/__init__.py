@@ -7,6 +7,7 @@ takes. It writes its results below the folder; `publish` copies them to the cour
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from coursekit.core import runtime
-from coursekit.core.errors import SettingError
+from coursekit.core.errors import DataError, SettingError
 
 Recipe = Callable[..., Sequence[Path]]
 
@@ -43,13 +44,23 @@ def find(topic: str, name: str = "course") -> Recipe:
 
 
 def publish(files: Sequence[Path], topic: str) -> list[Path]:
-    """Copy a recipe's results to the course's data, each one at once or not at all."""
-    target = runtime.data_dir() / "checkpoints" / topic
-    target.mkdir(parents=True, exist_ok=True)
-    copied = []
-    for file in files:
-        temporary = target / f"{file.name}.part"
+    """Copy a recipe's results to the course's data, each one at once or not at all.
+
+    Raises:
+        DataError: one of them cannot be copied. An older file of that name is still there.
+    """
+    folder = runtime.data_dir() / "checkpoints" / topic
+    return [_copy(file, folder / file.name) for file in files]
+
+
+def _copy(file: Path, target: Path) -> Path:
+    temporary = target.with_name(f"{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, temporary)
-        os.replace(temporary, target / file.name)
-        copied.append(target / file.name)
-    return copied
+        os.replace(temporary, target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise DataError(f"{file} cannot be copied to {target}: {error}.") from error
+    return target
