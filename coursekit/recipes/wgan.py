@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,7 @@ Networks = Callable[[], tuple[nn.Module, nn.Module]]
 def course(folder: Path, *, steps: int = 1000, seed: int = 0, progress: bool = True) -> list[Path]:
     """Make everything that notebook 08 loads: the study, then the generator of digits.
 
-    The study is `wgan_study.Protocol`: fifteen short trainings on digits. The generator is
+    The study is `wgan_study.Protocol`: fifteen short trainings on digits, twice. The generator is
     DCGAN's, the critic DCGAN's discriminator without batch normalisation, both narrow; WGAN-GP at
     the published settings, but for a learning rate three times as large, because it is short.
 
@@ -36,10 +37,17 @@ def course(folder: Path, *, steps: int = 1000, seed: int = 0, progress: bool = T
         progress: show progress.
 
     Returns:
-        The study, pictures of its badly built generators, the checkpoint and its timeline.
+        The study's first run and the study, pictures of its badly built generators, the checkpoint
+        and its timeline; nothing if it was interrupted.
     """
-    studied = study(folder, progress=progress)
-    return studied and [*studied, *generator(folder, steps=steps, seed=seed, progress=progress)]
+    first = study(folder / "first", wgan_study.FIRST, progress=progress)
+    second = first and study(folder, progress=progress)
+    made = second and generator(folder, steps=steps, seed=seed, progress=progress)
+    if not made:
+        return []
+    kept = folder / "study-first.json"
+    shutil.copyfile(first[0], kept)
+    return [kept, *second, *made]
 
 
 # --- The study -----------------------------------------------------------------------------------
