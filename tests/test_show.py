@@ -17,6 +17,7 @@ from PIL import Image
 from coursekit.core import show
 from coursekit.core.errors import ImageError, SettingError
 from coursekit.core.optimise import PixelResult, coarse_to_fine, optimise_pixels
+from coursekit.core.timeline import Timeline
 
 LABEL = "weights VGG-16 ImageNet · data chelsea · steps 200 · preset quick · seed 0"
 
@@ -293,6 +294,83 @@ def test_convergence_through_several_sizes() -> None:
 def test_convergence_without_snapshots() -> None:
     with pytest.raises(SettingError, match="snapshots=6"):
         show.convergence(optimised(snapshots=0))
+
+
+# --- Trainings ------------------------------------------------------------------------------------
+
+
+HISTORY = [
+    {"step": 10, "seconds": 1.0, "d_loss": 1.4, "g_loss": 0.7},
+    {"step": 20, "seconds": 2.0, "d_loss": 1.1, "g_loss": -0.9, "penalty": 0.1},
+    {"step": 25, "seconds": 2.5, "d_loss": 0.8, "g_loss": 1.2, "penalty": 0.2},
+]
+
+
+def test_tiles_are_the_pictures_with_white_gaps() -> None:
+    pictures = torch.rand(5, 3, 6, 4)
+    sheet = show.tile(pictures, columns=3)
+    assert sheet.shape == (3, 2 + 2 * (6 + 2), 2 + 3 * (4 + 2))
+    for index, each in enumerate(pictures):
+        top, left = 2 + 8 * (index // 3), 2 + 6 * (index % 3)
+        assert torch.equal(sheet[:, top : top + 6, left : left + 4], each)
+    assert bool((sheet[:, :2] == 1).all()) and bool((sheet[:, :, :2] == 1).all())
+    assert show.tile(torch.rand(2, 1, 6, 4)).shape == (3, 10, 14)
+
+
+@pytest.mark.parametrize("count", [1, 3, 16, 40])
+def test_a_training_shows_samples_over_its_terms(count: int) -> None:
+    pictures = torch.rand(count, 3, 16, 16)
+    figure = show.training(pictures, HISTORY, heading="step 25", label=LABEL)
+    samples, axis = figure.axes
+    np.testing.assert_allclose(
+        np.asarray(samples.images[0].get_array()),
+        show.tile(pictures).permute(1, 2, 0) * 255,
+        atol=0.51,
+    )
+    lines = {line.get_label(): line.get_xydata() for line in axis.get_lines()}
+    assert list(lines) == ["d_loss", "g_loss", "penalty"]
+    assert lines["g_loss"].tolist() == [[10, 0.7], [20, -0.9], [25, 1.2]]
+    assert math.isnan(lines["penalty"][0, 1])
+    assert lines["penalty"][1:].tolist() == [[20, 0.1], [25, 0.2]]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == list(lines)
+    assert_well_laid_out(figure)
+
+
+def test_a_training_that_has_not_begun() -> None:
+    figure = show.training(torch.rand(4, 1, 8, 8), [], heading="step 0")
+    assert not figure.axes[1].get_lines()
+    assert figure.axes[1].get_legend() is None
+    assert_well_laid_out(figure)
+
+
+def film(frames: int, count: int = 16) -> Timeline:
+    made = Timeline(about="DCGAN, 20 greys")
+    for index in range(frames):
+        made.add(1000 * index, torch.full((count, 3, 16, 16), index / 10), {})
+    return made
+
+
+@pytest.mark.parametrize(
+    ("frames", "steps"),
+    [(9, ["0", "3,000", "5,000", "8,000"]), (3, ["0", "1,000", "2,000"]), (1, ["0"])],
+)
+@pytest.mark.parametrize("pictures", [4, 16])
+def test_a_timeline_at_a_glance(frames: int, steps: list[str], pictures: int) -> None:
+    figure = show.timeline(film(frames, pictures))
+    assert titles(figure) == [f"step {step}" for step in steps]
+    for found, step in zip(shown(figure), steps, strict=True):
+        grey = 25.5 * int(step.replace(",", "")) / 1000
+        assert abs(float(found[8:12, 8:12].mean()) - grey) < 6  # JPEG
+    assert figure._supxlabel.get_text() == "DCGAN, 20 greys"
+    assert_well_laid_out(figure)
+
+
+def test_a_timeline_of_more_frames_and_with_a_label() -> None:
+    figure = show.timeline(film(9), 6, label=LABEL)
+    assert len(titles(figure)) == 6
+    assert figure._supxlabel.get_text().replace("\n", " ") == LABEL
+    with pytest.raises(SettingError, match="timeline is empty"):
+        show.timeline(Timeline())
 
 
 # --- In a notebook --------------------------------------------------------------------------------

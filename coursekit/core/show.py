@@ -294,7 +294,8 @@ def training(
     top.axis("off")
     _draw(top, tiles)
     axis = figure.add_subplot(grid[1])
-    names = [name for name in (history[0] if history else {}) if name not in ("step", "seconds")]
+    known = dict.fromkeys(name for entry in history for name in entry)
+    names = [name for name in known if name not in ("step", "seconds")]
     for name in names:
         steps = [entry["step"] for entry in history]
         axis.plot(steps, [entry.get(name, math.nan) for entry in history], label=name)
