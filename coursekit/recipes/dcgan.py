@@ -11,6 +11,7 @@ from coursekit.core import checkpoints, runtime, training
 from coursekit.datasets.faces import faces
 
 WIDTH, SIZE, BATCH, COUNT = 32, 64, 64, 20_000
+FRAMES = 14  # of the film; each is about 25 KB
 
 
 def course(
@@ -58,7 +59,7 @@ def course(
     }
     return [
         checkpoints.save(game.ema.module, folder / "course.safetensors", facts),
-        result.timeline.save(folder / "course.timeline.zip"),
+        result.timeline.thinned(FRAMES).save(folder / "course.timeline.zip"),
     ]
 
 
