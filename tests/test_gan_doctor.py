@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import statistics
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from coursekit import dcgan
 from coursekit.core import gan_doctor, training
-from coursekit.core.gan_doctor import GanDoctor, Verdict, gradient_norm
+from coursekit.core.gan_doctor import WINDOW, GanDoctor, Verdict, gradient_norm
 from coursekit.core.gan_signals import discriminator_accuracy
 from coursekit.datasets.digits import digits
 
@@ -155,7 +156,9 @@ class TestHealthyGames:
         assert "D accuracy" not in verdict.measured
 
     def test_upsampling_before_convolutions_has_no_checkerboard(self) -> None:
-        assert "checkerboard" not in names(convolutional(strided=False))
+        verdict = convolutional(strided=False)
+        assert "checkerboard" not in names(verdict)
+        assert verdict.measured["checkerboard"] < 4
 
 
 class TestBrokenGames:
@@ -187,6 +190,7 @@ class TestBrokenGames:
     def test_a_transposed_convolution_of_kernel_3_and_stride_2(self) -> None:
         verdict = convolutional(strided=True)
         assert "checkerboard" in names(verdict)
+        assert verdict.measured["checkerboard"] > 20
 
     def test_an_exploding_learning_rate(self) -> None:
         verdict = play(GanDoctor(5), 40, lr=(1.0, 1.0))
@@ -262,16 +266,17 @@ class TestSlowHealthyGames:
         assert sum(a >= gan_doctor.SATURATED_ACCURACY for a in accuracies) > len(seen) / 3
 
     def claims(self, seen: list[gan_doctor.Observation]) -> None:
+        """What the comments beside the thresholds say of healthy games."""
         late = [each for each in seen if each.step >= 1000]
-        print(
-            f"logits {max(e.largest for e in seen):.1f}, D(G(z)) {min(e.probability for e in seen)}"
-            f", mean {min(e.mean_distance for e in late)}, near {min(e.nearest for e in late)}, "
-            f"excess {sorted(e.excess for e in late)[-3:]}"
-        )
-        assert max(each.largest for each in seen) < 20
-        assert min(each.probability for each in seen) > 0.01
-        assert min(each.mean_distance or 0 for each in late) > 0.4
-        assert min(each.nearest or 0 for each in late) > 0.12
+        windows = [seen[i : i + WINDOW] for i in range(len(seen) - WINDOW + 1)]
+        lasting = min(max(each.probability for each in window) for window in windows)
+        assert lasting > 2 * gan_doctor.SATURATED_PROBABILITY[0]
+        norms = [statistics.median(each.gradient or 0 for each in window) for window in windows]
+        assert all(now > max(norms[: i + 1]) / 5 for i, now in enumerate(norms))
+        assert max(each.largest for each in seen) < 30
+        assert min(each.mean_distance or 0 for each in late) > gan_doctor.COLLAPSED_MEAN[0]
+        assert min(each.nearest or 0 for each in late) > gan_doctor.COLLAPSED_NEAREST[0]
+        assert max(each.excess or 0 for each in late) < gan_doctor.CHECKERBOARD_EXCESS[0] / 2
 
 
 class TestExamine:

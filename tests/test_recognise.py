@@ -291,6 +291,24 @@ def test_the_digits_of_the_course() -> None:
             assert right.float().mean() == pytest.approx(recogniser.accuracy["label"].value)
 
 
+def test_the_faces_of_the_course() -> None:
+    """The committed file on faces of another seed, as far as 60 of them can tell."""
+    from coursekit.datasets.faces import faces
+
+    recogniser, others = recognise.load("faces"), faces(60, 64, seed=4711)
+    report = recogniser.accuracy
+    assert set(report) <= set(others.fields) - {"image"}
+    found = recogniser.predict(others.fields["image"])
+    for name, kind in recogniser.spec.items():
+        target = others.fields[name]
+        target = (target > 0).long() if kind == "binary" else target
+        if kind == "regression":
+            error = (found[name] - target).square().sum() / (target - target.mean()).square().sum()
+            assert 1 - error > report[name].value - 0.25, name
+        else:
+            assert (found[name] == target).float().mean() > report[name].value - 0.1, name
+
+
 @pytest.mark.slow
 def test_the_recipe_of_the_digits_reaches_97_per_cent_early(tmp_path: Path) -> None:
     from coursekit.recipes.recognise import train_digits

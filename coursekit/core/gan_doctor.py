@@ -31,26 +31,29 @@ KINDS = ("gan", "wgan")
 STATUSES = ("too early", "healthy", "watch", "ill")
 WINDOW = 5  # observations over which a signal must hold
 
-# Each pair is (watch, ill). "Healthy" below means the runs of tests/test_gan_doctor.py and
-# benchmarks on digits and faces: fully connected and DCGAN, with the non-saturating loss.
+# Each pair is (watch, ill). "Healthy" means the games on digits of tests/test_gan_doctor.py (slow
+# ones included): a fully connected GAN for 2,500 steps and a DCGAN for 1,500.
 
-# A healthy DCGAN tells nearly all images apart for hundreds of steps: accuracy alone says little.
+# A healthy DCGAN tells nearly all images apart in a third of the observations and more: accuracy
+# alone says little.
 SATURATED_ACCURACY = 0.98
-# Mean D(G(z)): healthy runs stay above 0.03; a generator that stands still falls to 0.002 within
-# 200 steps. The gradient of the saturating loss is this number times that of the logit.
+# Mean D(G(z)). Healthy games fall below that for a moment but stay above 0.04 somewhere in every
+# window; with a generator that stands still it is below 0.005 within 200 steps. The gradient of
+# the saturating loss is this number times that of the logit.
 SATURATED_PROBABILITY = (0.02, 0.005)
-# The gradient against the largest it has been. Healthy runs keep at least a fifth of it; the
-# saturating loss against a fast discriminator falls below a hundredth.
+# The gradient's length against the largest it has been (medians over a window). It falls below
+# 0.02 with the saturating loss against a fast discriminator, where healthy games keep a fifth.
 VANISHED_SHARE = (0.05, 0.02)
 NO_GRADIENT = 1e-7  # nothing at all flows back: a .detach() too many, or D beyond float32
 # Mean distance between samples and distance to the nearest one, as shares of real images'.
-# Healthy runs pass 0.4 and 0.15 by step 1,000; one and the same picture gives 0 and 0.
+# Healthy games have passed both by step 1,000; one and the same picture gives 0 and 0.
 COLLAPSED_MEAN = (0.4, 0.25)
 COLLAPSED_NEAREST = (0.15, 0.05)
-# Peak of the spectrum against real images. Upsampling before a convolution gives at most 2; a
-# pattern that a person sees on the samples begins at about 10, and 40 is plain.
+# Peak of the spectrum against real images. From step 1,000 on healthy games stay below 4, and so
+# does upsampling before a convolution from the start. A kernel of 3 with stride 2 begins with
+# more than 20; grids that a person sees on the samples have 10 and more.
 CHECKERBOARD_EXCESS = (8.0, 25.0)
-# Logits of healthy runs stay below 20. exp(88) is the largest that float32 holds, and float16,
+# Logits of healthy games stay below 30. exp(88) is the largest that float32 holds, and float16,
 # which counts for an unbounded critic, ends at 65,504.
 HUGE_LOGIT = {"gan": (50.0, 88.0), "wgan": (6e3, 6e4)}
 GROWTH = 10.0  # times within a window is a run-away, once the numbers are
