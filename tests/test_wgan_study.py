@@ -168,9 +168,10 @@ def test_heaps_lie_on_a_circle_and_a_surface_is_the_critic() -> None:
 # --- What is committed ---------------------------------------------------------------------------
 
 
-def test_the_course_s_study_has_every_run_of_its_protocol() -> None:
-    study = wgan_study.load()
-    assert study.protocol == Protocol()
+@pytest.mark.parametrize("first", [True, False])
+def test_the_course_s_study_has_every_run_of_its_protocol(first: bool) -> None:
+    study = wgan_study.load(first=first)
+    assert study.protocol == (wgan_study.FIRST if first else Protocol())
     runs = [(run["networks"], run["method"], run["seed"]) for run in study.runs]
     assert sorted(runs) == sorted(recipe.plan(study.protocol))
     for run in study.runs:
