@@ -17,13 +17,13 @@ from coursekit.wgan_study import Protocol, Study, StudyRun
 
 SETTINGS = {"latent": 64, "width": 16, "size": 32, "channels": 1}
 CRITIC_WIDTH, BATCH, LEARNING_RATE = 12, 64, 3e-4
-SHOWN = 40
+SHOWN, FRAMES = 40, 11
 PROTOCOL = Protocol()
 
 Networks = Callable[[], tuple[nn.Module, nn.Module]]
 
 
-def course(folder: Path, *, steps: int = 1000, seed: int = 0, progress: bool = True) -> list[Path]:
+def course(folder: Path, *, steps: int = 2000, seed: int = 0, progress: bool = True) -> list[Path]:
     """Make everything that notebook 08 loads: the study, then the generator of digits.
 
     The study is `wgan_study.Protocol`: fifteen short trainings on digits, twice. The generator is
@@ -152,7 +152,7 @@ def generator(folder: Path, *, steps: int, seed: int = 0, progress: bool = True)
     }
     return [
         checkpoints.save(game.ema.module, folder / "course.safetensors", facts),
-        result.timeline.save(folder / "course.timeline.zip"),
+        result.timeline.thinned(FRAMES).save(folder / "course.timeline.zip"),
     ]
 
 
