@@ -119,10 +119,11 @@ def render(factors: Factors, size: int = 64, *, chunk: int = 16) -> Rendered:
         raise SettingError(f"chunk={chunk} faces at a time cannot be drawn; take 1 or more.")
     factors = all_checked(factors)
     order = _alike(factors)
-    parts = [
-        _render_chunk({name: values[some] for name, values in factors.items()}, size)
-        for some in order.split(chunk)
-    ]
+
+    def draw(some: Tensor) -> Rendered:
+        return _render_chunk({name: values[some] for name, values in factors.items()}, size)
+
+    parts = base.in_parts(draw, order.split(chunk))
     back = torch.argsort(order)
     return Rendered(*(torch.cat(fields)[back] for fields in zip(*parts, strict=True)))
 

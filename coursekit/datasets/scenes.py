@@ -77,12 +77,14 @@ def render(factors: Mapping[str, Tensor], size: int = 64, *, night: bool = True)
     day = torch.empty(count, 3, size, size, dtype=torch.uint8)
     dark = torch.empty_like(day) if night else None
     labels = torch.empty(count, size, size, dtype=torch.uint8)
-    for start in range(0, count, chunk):
-        part = slice(start, start + chunk)
+
+    def draw(part: slice) -> None:
         drawn = _draw({name: factor[part] for name, factor in factors.items()}, size, night)
         day[part], labels[part] = drawn.day, drawn.labels
         if dark is not None:
             dark[part] = drawn.night
+
+    base.in_parts(draw, [slice(start, start + chunk) for start in range(0, count, chunk)])
     return Rendered(day, dark, labels)
 
 
