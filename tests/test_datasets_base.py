@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +269,25 @@ def test_fields_need_not_be_contiguous(folder: Path) -> None:
     turned = torch.arange(6).reshape(2, 3).T
     assert torch.equal(cached("toy", {}, lambda: {"a": turned})["a"], turned)
     assert torch.equal(cached("toy", {}, Maker())["a"], turned)
+
+
+def test_parts_are_drawn_in_order_by_as_many_threads_as_torch_has(monkeypatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    limits, names = [], set()
+    monkeypatch.setattr(torch, "set_num_threads", limits.append)
+
+    def draw(part: int) -> int:
+        names.add(threading.current_thread().name)
+        time.sleep(0.02 if part == 0 else 0)
+        return part * part
+
+    assert base.in_parts(draw, range(6)) == [0, 1, 4, 9, 16, 25]
+    assert set(limits[:-1]) == {1} and limits[-1] == 3, "one thread a part, then as before"
+    assert threading.current_thread().name not in names
+
+
+def test_a_part_that_fails_leaves_the_threads_as_they_were() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError):
+        base.in_parts(lambda part: 1 // part, [1, 0])
+    assert torch.get_num_threads() == before
