@@ -58,7 +58,8 @@ class Protocol:
       between the changes of loss and FID from one checkpoint to the next.
 
     A first run of this protocol with 3,000 updates (`FIRST`) ended before any method had drawn a
-    digit. Its answer is kept and shown beside the second one; only the lengths were changed.
+    digit. Its answer is kept and shown beside the second one. Changed were the lengths and the
+    number of checkpoints, and nothing else.
 
     For a badly built generator (`bad_networks`) the methods ``"GAN"`` and ``"penalty"`` train for
     ``bad_updates``, with the same seeds. Reported at the end: FID, and on how many of the ten
