@@ -1,4 +1,4 @@
-"""Damaged checkpoints, full disks and values that are not finite: told, and nothing good is lost."""
+"""Damaged checkpoints, full disks, values that are not finite: told, and nothing good is lost."""
 
 from __future__ import annotations
 
