@@ -35,7 +35,7 @@ __all__ = [
 
 VERSION = 1  # of the renderer: raise it whenever a picture changes
 SMALLEST, LARGEST = 32, 512
-_CHUNK = 32 * 64 * 64  # pixels drawn at once: few enough to stay near the processor
+_CHUNK = 64 * 64 * 64  # pixels drawn at once: few enough to stay near the processor
 
 _INFO = base.Info(
     name="scenes",

@@ -16,10 +16,10 @@ WHOLE: Box = (slice(None), slice(None))
 def ellipse(x: Tensor, y: Tensor, width: Tensor | float, height: Tensor | float) -> Tensor:
     """Distance to an ellipse around the origin with these half axes (first order, fast)."""
     across, along = x / width, y / height
-    radius = torch.sqrt(across * across + along * along + 1e-9)
-    across, along = across / width, along / height
-    slope = torch.sqrt(across * across + along * along + 1e-9)
-    return radius * (radius - 1) / slope
+    radius = (across * across + along * along).add_(1e-9).sqrt_()
+    across, along = across.div_(width), along.div_(height)
+    slope = (across.mul_(across) + along.mul_(along)).add_(1e-9).sqrt_()
+    return (radius - 1).mul_(radius).div_(slope)
 
 
 def box(x: Tensor, y: Tensor, width: Tensor | float, height: Tensor | float) -> Tensor:
@@ -30,20 +30,20 @@ def box(x: Tensor, y: Tensor, width: Tensor | float, height: Tensor | float) -> 
 def join(a: Tensor, b: Tensor, blend: float) -> Tensor:
     """The union of two shapes with a rounded seam as wide as ``blend``."""
     seam = (blend - (a - b).abs()).clamp_(min=0)
-    return torch.minimum(a, b) - seam * seam / (4 * blend)
+    return torch.minimum(a, b).sub_((seam * seam).div_(4 * blend))
 
 
 def step(value: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """Rise smoothly from 0 (``value <= low``) to 1 (``value >= high``)."""
-    t = ((value - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
+    t = ((value - low) / (high - low)).clamp_(0, 1)
+    return (t * -2).add_(3).mul_(t * t)
 
 
 def bump(value: Tensor, width: Tensor | float) -> Tensor:
     """1 at 0 and falling to both sides: a cheap bell of this width."""
     q = value / width
-    wide = 1 + q * q
-    return 1 / (wide * wide)
+    wide = (q * q).add_(1)
+    return 1 / wide.mul_(wide)
 
 
 def crop(field: Tensor, at: Box) -> Tensor:
@@ -97,7 +97,7 @@ class Canvas:
         width = max(soft, self.pixel)
         alpha = (distance * (-1 / width)).add_(0.5).clamp_(0, 1)
         if soft > 2 * self.pixel:
-            alpha = alpha * alpha * (3 - 2 * alpha)
+            alpha = (alpha * -2).add_(3).mul_(alpha * alpha)
         return alpha if opacity is None else alpha.mul_(opacity)
 
     def paint(
