@@ -371,7 +371,7 @@ def test_the_average_stays_behind_the_generator() -> None:
     for before, average, now in zip(
         start, played.ema.module.parameters(), played.generator.parameters(), strict=True
     ):
-        assert float((average - before).norm()) < float((now - before).norm())
+        assert (average - before).norm() < (now - before).norm()
 
 
 def test_a_game_on_greys_is_won() -> None:

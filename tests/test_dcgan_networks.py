@@ -306,7 +306,7 @@ def test_initial_weights() -> None:
 
 def assert_normal(weights: Tensor, mean: float) -> None:
     """Within four standard errors of N(mean, 0.02²)."""
-    count = weights.numel()
+    weights, count = weights.detach(), weights.numel()
     assert abs(float(weights.mean()) - mean) < 4 * 0.02 / count**0.5
     assert abs(float(weights.std()) - 0.02) < 4 * 0.02 / (2 * count) ** 0.5
 
