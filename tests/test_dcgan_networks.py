@@ -333,6 +333,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 # --- Precision ------------------------------------------------------------------------------------
 
 
+@torch.no_grad()
 def test_bfloat16_is_close_to_float32() -> None:
     z = normal(8, 20)
     torch.manual_seed(0)
