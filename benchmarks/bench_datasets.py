@@ -11,7 +11,7 @@ import torch
 
 from coursekit.datasets import faces, scenes
 
-COUNT, SIZE, ROUNDS = 256, 64, 5
+COUNT, SIZE, ROUNDS = 1024, 64, 5
 
 
 def pictures_per_second(draw: Callable[[], object], pictures: int) -> list[float]:

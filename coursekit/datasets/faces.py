@@ -103,7 +103,7 @@ def _check_size(size: int) -> None:
         raise SettingError(f"size={size} is too small for a face; take {SMALLEST} or more.")
 
 
-def render(factors: Factors, size: int = 64, *, chunk: int = 16) -> Rendered:
+def render(factors: Factors, size: int = 64, *, chunk: int = 32) -> Rendered:
     """Draw the faces that these factors describe.
 
     Args:
