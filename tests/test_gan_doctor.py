@@ -252,8 +252,10 @@ class TestSlowHealthyGames:
     @pytest.mark.slow
     def test_fully_connected(self) -> None:
         torch.manual_seed(0)
-        game = dcgan.Game(dcgan.MLPGenerator(), dcgan.MLPDiscriminator())
-        seen = self.watch(game, 28, 2500).observations
+        # At equal rates this game loses variety with some seeds, and the doctor says so.
+        rates = (5e-4, 2e-3)
+        networks = dcgan.MLPGenerator(), dcgan.MLPDiscriminator()
+        seen = self.watch(dcgan.Game(*networks, rates), 28, 2500).observations
         self.claims(seen)
 
     @pytest.mark.slow
