@@ -476,12 +476,8 @@ def study_filters(
     kept: dict[str, list[Estimate]] = {way: [] for way in ways}
     for way, order in ways.items():
         for count in counts:
-            images = without_filters(generator, latents, block, order[:count])
-            tally = _tally(before, recogniser.predict(images), attribute, others)
-            gone[way].append(proportion(int(len(latents) - _hits(tally[0])), len(latents)))
-            kept[way].append(tally[1])
+            after = recogniser.predict(without_filters(generator, latents, block, order[:count]))
+            lost = int((after[attribute] == 0).sum())
+            gone[way].append(proportion(lost, len(latents), name="gone"))
+            kept[way].append(_tally(before, after, attribute, others)[1])
     return FilterStudy(list(counts), gone, kept)
-
-
-def _hits(share: Estimate) -> int:
-    return round(share.value * share.count)
