@@ -456,8 +456,7 @@ def load_generator(name: str = "course") -> tuple[Generator, checkpoints.Checkpo
     """A generator that was trained for the course, in eval mode, and its header.
 
     Args:
-        name: ``"course"`` (conditioned by projection), ``"concatenation"``, or ``"dropped"``,
-            whose discriminator was never told the label.
+        name: ``"course"`` (conditioned by projection) or ``"concatenation"``.
 
     Raises:
         WeightsError: the checkpoint is missing or damaged.

@@ -61,13 +61,6 @@ def agreement_by_class(read: Reader, images: Tensor, asked: Tensor) -> dict[int,
     return shares
 
 
-def confusion(read: Reader, images: Tensor, asked: Tensor, classes: int = cgan.CLASSES) -> Tensor:
-    """How often class j was read where i was asked for: (classes, classes), rows sum to 1."""
-    pairs = asked * classes + read(images)
-    counts = torch.bincount(pairs, minlength=classes**2).view(classes, classes).float()
-    return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-
-
 # --- Variety within a class ----------------------------------------------------------------------
 
 

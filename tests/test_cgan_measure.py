@@ -34,12 +34,6 @@ def test_agreement_by_class_divides_by_what_was_asked_for() -> None:
     }
 
 
-def test_confusion_has_a_row_a_class_asked_for() -> None:
-    found = cgan_measure.confusion(reads(0, 0, 1, 1, 0, 2), IMAGES, ASKED, classes=4)
-    expected = [[2 / 3, 1 / 3, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
-    torch.testing.assert_close(found, torch.tensor(expected))
-
-
 def test_asked_samples_ask_for_each_class_in_turn() -> None:
     generator = cgan.Generator(latent=4, width=4).eval()
     images, asked = cgan_measure.asked_samples(generator, 25, seed=3)

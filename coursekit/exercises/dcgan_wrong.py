@@ -192,13 +192,6 @@ def not_detached(generator: nn.Module, discriminator: nn.Module, real: Tensor, z
     return _told_apart(discriminator(real), discriminator(generator(z)))
 
 
-def latents_detached(
-    generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Tensor
-) -> Tensor:
-    """The gradient ends one network too late."""
-    return not_detached(generator, discriminator, real, z.detach())
-
-
 def logits_detached(
     generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Tensor
 ) -> Tensor:
