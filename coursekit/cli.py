@@ -101,8 +101,8 @@ def train(options: argparse.Namespace) -> int:
 
     recipe = recipes.find(options.topic, options.recipe)
     folder = options.folder or Path("runs") / f"{options.topic}-{options.recipe}"
-    given = {"steps": options.steps, "seed": options.seed}
-    files = recipe(folder, **{name: value for name, value in given.items() if value is not None})
+    given = {name: getattr(options, name) for name in ("steps", "seed", "style", "photos")}
+    files = recipe(folder, **recipes.accepted(recipe, given))
     if not files:
         print(f"Stopped. The same command goes on from where it was ({folder}).")
         return 130
@@ -156,6 +156,12 @@ def _parser() -> argparse.ArgumentParser:
     added[train].add_argument("--recipe", default="course", metavar="NAME")
     added[train].add_argument("--steps", type=int, metavar="N", help="instead of the recipe's own")
     added[train].add_argument("--seed", type=int, metavar="N")
+    added[train].add_argument(
+        "--style", metavar="STYLE", help="a painting or style of the course, or a picture's path"
+    )
+    added[train].add_argument(
+        "--photos", type=Path, metavar="DIR", help="a folder of photographs to train on"
+    )
     added[train].add_argument(
         "--folder", type=Path, metavar="FOLDER", help="for its files (runs/TOPIC-NAME)"
     )

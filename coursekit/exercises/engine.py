@@ -23,7 +23,17 @@ from coursekit.core.errors import SettingError
 from coursekit.exercises.compare import agree, few, relation
 from coursekit.exercises.messages import say
 
-TOPICS = ("inversion", "texture", "gatys", "dcgan", "wgan", "cgan")
+TOPICS = (
+    "inversion",
+    "texture",
+    "gatys",
+    "fast_style",
+    "wct",
+    "dfi",
+    "dcgan",
+    "wgan",
+    "cgan",
+)
 
 
 @dataclass(frozen=True)

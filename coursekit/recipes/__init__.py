@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from coursekit.core import runtime
@@ -20,6 +21,9 @@ from coursekit.core.errors import DataError, SettingError
 Recipe = Callable[..., Sequence[Path]]
 
 RECIPES: dict[str, dict[str, str]] = {
+    "fast_style": {"course": "coursekit.recipes.fast_style:course"},
+    "wct": {"course": "coursekit.recipes.wct:course"},
+    "dfi": {"course": "coursekit.recipes.dfi:course"},
     "dcgan": {"course": "coursekit.recipes.dcgan:course"},
     "wgan": {"course": "coursekit.recipes.wgan:course"},
     "cgan": {"course": "coursekit.recipes.cgan:course"},
@@ -41,6 +45,21 @@ def find(topic: str, name: str = "course") -> Recipe:
         raise SettingError(f"There is no recipe {name!r} for {topic!r}. There are: {known}.")
     module, function = RECIPES[topic][name].split(":")
     return getattr(importlib.import_module(module), function)
+
+
+def accepted(recipe: Recipe, given: Mapping[str, object]) -> dict[str, object]:
+    """Those of the arguments ``given`` that are not ``None``.
+
+    Raises:
+        SettingError: the recipe has no argument of that name.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    known = inspect.signature(recipe).parameters
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in known.values())
+    unknown = [f"--{name}" for name in chosen if name not in known]
+    if unknown and not takes_all:
+        raise SettingError(f"This recipe does not take {', '.join(unknown)}; leave that out.")
+    return chosen
 
 
 def publish(files: Sequence[Path], topic: str) -> list[Path]:
