@@ -268,17 +268,26 @@ class TestSlowHealthyGames:
         assert sum(a >= gan_doctor.SATURATED_ACCURACY for a in accuracies) > len(seen) / 3
 
     def claims(self, seen: list[gan_doctor.Observation]) -> None:
-        """What the comments beside the thresholds say of healthy games."""
+        """What the comments beside the thresholds say of healthy games.
+
+        As the doctor does, over windows: a single look differs from machine to machine.
+        """
         late = [each for each in seen if each.step >= 1000]
         windows = [seen[i : i + WINDOW] for i in range(len(seen) - WINDOW + 1)]
         lasting = min(max(each.probability for each in window) for window in windows)
-        assert lasting > 2 * gan_doctor.SATURATED_PROBABILITY[0]
+        assert lasting > 1.25 * gan_doctor.SATURATED_PROBABILITY[0]
         norms = [statistics.median(each.gradient or 0 for each in window) for window in windows]
         assert all(now > max(norms[: i + 1]) / 5 for i, now in enumerate(norms))
-        assert max(each.largest for each in seen) < 30
+        largest = [statistics.median(each.largest for each in window) for window in windows]
+        assert max(largest) < 0.7 * gan_doctor.HUGE_LOGIT["gan"][0]
         assert min(each.mean_distance or 0 for each in late) > gan_doctor.COLLAPSED_MEAN[0]
         assert min(each.nearest or 0 for each in late) > gan_doctor.COLLAPSED_NEAREST[0]
-        assert max(each.excess or 0 for each in late) < gan_doctor.CHECKERBOARD_EXCESS[0] / 2
+        patterns = [
+            statistics.median(each.excess or 0 for each in window)
+            for window in windows
+            if window[0].step >= 1000
+        ]
+        assert max(patterns) < gan_doctor.CHECKERBOARD_EXCESS[0] / 2
 
 
 class TestExamine:

@@ -46,6 +46,17 @@ def test_an_unknown_recipe_lists_those_there_are(topic: str, name: str) -> None:
     assert all(f"{topic} --recipe {name}" in str(told.value) for topic, name in ENTRIES)
 
 
+def _with_style(folder: Path, *, steps: int = 3, style: str | None = None) -> list[Path]:
+    return []
+
+
+def test_a_recipe_gets_what_was_given_and_refuses_what_it_does_not_take() -> None:
+    given = {"steps": None, "style": "starry_night", "photos": None}
+    assert recipes.accepted(_with_style, given) == {"style": "starry_night"}
+    with pytest.raises(SettingError, match="does not take --photos;"):
+        recipes.accepted(_with_style, given | {"photos": Path("photos")})
+
+
 # --- Copies ---------------------------------------------------------------------------------------
 
 
