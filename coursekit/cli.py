@@ -1,4 +1,4 @@
-"""The command ``coursekit``: doctor, fetch, run, render, train, badge, strip.
+"""The command ``coursekit``: doctor, fetch, run, render, train, solve, release, report, …
 
 Nothing heavy is imported at module level, so that help and errors come at once.
 """
@@ -113,6 +113,35 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+def solve(options: argparse.Namespace) -> int:
+    """write notebooks with the course's own solutions in their answer cells (for instructors)"""
+    from coursekit import instructor, notebooks
+
+    chosen = [notebooks.find(which) for which in options.notebooks]
+    for target in instructor.solve(chosen or instructor.graded(notebooks.paths()), options.out):
+        print(target.resolve())
+    return 0
+
+
+def release(options: argparse.Namespace) -> int:
+    """make an nbgrader course directory: notebooks with solution markers, points, locked checks"""
+    from coursekit import instructor, notebooks
+
+    chosen = [notebooks.find(which) for which in options.notebooks] or notebooks.paths()
+    for target in instructor.release(chosen, options.out):
+        print(target.resolve())
+    print(f"Next, in {options.out}: nbgrader generate_assignment NAME")
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """write one page for the class: who solved what, which mistakes were made, what nobody began"""
+    from coursekit import report as page
+
+    print(page.write(options.submissions, options.out).resolve())
+    return 0
+
+
 def badge(options: argparse.Namespace) -> int:
     """write the course's GitHub name into course.toml, every notebook and the README"""
     from coursekit import notebooks
@@ -139,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"coursekit {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     added = {}
-    for function in (doctor, fetch, run, render, train, badge, strip):
+    for function in (doctor, fetch, run, render, train, solve, release, report, badge, strip):
         text = function.__doc__ or ""
         added[function] = commands.add_parser(function.__name__, help=text, description=text)
         added[function].set_defaults(function=function)
@@ -150,8 +179,15 @@ def _parser() -> argparse.ArgumentParser:
     # Two folders: a page as it lies in the repository must not replace one that took minutes.
     for function, folder in ((run, "build"), (render, "build/notebooks")):
         added[function].add_argument("--out", type=Path, default=Path(folder), metavar="FOLDER")
-    for function in (render, strip):
+    for function in (render, strip, solve, release):
         added[function].add_argument("notebooks", nargs="*", metavar="NN")
+    added[report].add_argument("submissions", type=Path, metavar="SUBMISSIONS")
+    for function, place, kind in (
+        (solve, "build/solved", "FOLDER"),
+        (release, "build/nbgrader", "FOLDER"),
+        (report, "report.html", "FILE"),
+    ):
+        added[function].add_argument("-o", "--out", type=Path, default=Path(place), metavar=kind)
     added[train].add_argument("topic", metavar="TOPIC")
     added[train].add_argument("--recipe", default="course", metavar="NAME")
     added[train].add_argument("--steps", type=int, metavar="N", help="instead of the recipe's own")

@@ -425,3 +425,25 @@ def test_train_without_such_a_recipe(
     error = capsys.readouterr().err
     assert error.startswith("There is no recipe") and "dcgan --recipe course" in error
     assert error.count("\n") == 1
+
+
+# --- For instructors ------------------------------------------------------------------------------
+
+
+def test_solve_and_release_write_what_they_print(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["solve", "02", "-o", str(tmp_path / "solved")]) == 0
+    assert cli.main(["release", "02", "-o", str(tmp_path / "course")]) == 0
+    solved, source, advice = capsys.readouterr().out.splitlines()
+    assert Path(solved) == (tmp_path / "solved" / "02_gram_textures.ipynb").resolve()
+    assert Path(source).parent.name == "02_gram_textures" and Path(source).is_file()
+    assert "nbgrader generate_assignment" in advice
+
+
+def test_a_report_of_nothing_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["report", str(tmp_path), "-o", str(tmp_path / "report.html")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("No check has left a result") and error.count("\n") == 1

@@ -174,12 +174,24 @@ def test_every_stage_runs_and_one_failure_fails_all(
 
 
 def test_slow_and_usual_tests_share_nothing(course: ModuleType, recorded: Recorded) -> None:
-    assert course.test(_options(only_slow=True)) == 0
-    (arguments, _), *rest = recorded[1:]
-    assert arguments == ["-m", "pytest", "-n", "2", "--only-slow", "tests"] and not rest
+    course.test(_options(only_slow=True))
+    (tests, _), *rest = recorded[1:]
+    assert tests == ["-m", "pytest", "-n", "2", "--only-slow", "tests"]
     recorded.clear()
     course.test(_options(slow=True))
     assert "--slow" in recorded[1][0] and "--slow" not in recorded[2][0]
+    assert recorded[-2:] == rest
+
+
+def test_solved_notebooks_run_in_the_slow_part_and_a_wrong_answer_is_an_error_there(
+    course: ModuleType, recorded: Recorded
+) -> None:
+    assert course.test(_options(only_slow=True)) == 1
+    (solving, _), (running, env) = recorded[-2:]
+    assert solving[:3] == ["-m", "coursekit.cli", "solve"]
+    assert "--nbval-lax" in running and running[-1] == solving[-1]
+    assert env["COURSEKIT_GRADING"] == "1" and env["COURSEKIT_PRESET"] == "ci"
+    assert "COURSEKIT_GRADING" not in recorded[1][1]
 
 
 def test_missing_weights_stop_the_command(
