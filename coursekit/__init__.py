@@ -46,6 +46,7 @@ _MODULES = {
 _FUNCTIONS = {
     "setup": "coursekit.core.runtime",
     "check": "coursekit.exercises.engine",
+    "progress": "coursekit.exercises.progress",
     "replay": "coursekit.widgets",
 }
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import stub_of
 
-from coursekit.exercises import engine
+from coursekit.exercises import engine, running
 from coursekit.exercises.engine import Exercise, Mistake, check
 
 HERE = [
@@ -62,7 +62,7 @@ def test_the_reference_passes_and_cases_are_reproducible(exercise: Exercise) -> 
     assert result.passed, str(result)
     for case in exercise.cases:
         for first, second in zip(
-            engine._leaves(case.make()), engine._leaves(case.make()), strict=True
+            running.leaves(case.make()), running.leaves(case.make()), strict=True
         ):
             assert torch.equal(first, second)
             assert first.data_ptr() != second.data_ptr() or not first.numel()

@@ -59,3 +59,15 @@ class TrainingError(CourseError, ArithmeticError):
     ) -> None:
         super().__init__(message)
         self.result, self.term, self.checkpoint = result, term, checkpoint
+
+
+class CheckFailed(CourseError, AssertionError):
+    """An answer did not pass its check while ``COURSEKIT_GRADING`` is set.
+
+    Attributes:
+        result: what the check said.
+    """
+
+    def __init__(self, message: str, *, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor
 
 from coursekit.exercises.messages import say
+
+LETTERS = {2: "NC", 3: "NCM", 4: "NCHW"}
 
 
 def agree(found: Tensor, target: Tensor, tolerance: float) -> bool:
@@ -31,23 +36,138 @@ def few(tensor: Tensor, count: int = 6) -> str:
     return f"{values}{', …' if tensor.numel() > count else ''}"
 
 
+def ratio(found: Tensor, target: Tensor) -> str:
+    """What the values are multiplied with, for a message; "" where that says nothing."""
+    if not target.is_floating_point() or target.numel() < 2 or not bool((target != 0).all()):
+        return ""
+    return say("ratio", ratio=few(found.double() / target.double()))
+
+
 def relation(found: Tensor, target: Tensor) -> str:
     """What simple change would turn the one into the other, if there is one."""
     got, wanted = found.detach().double(), target.detach().double()
-    if got.numel() > 1 and float(wanted.norm()) > 0:
-        factor = float((got * wanted).sum() / wanted.square().sum())
-        tiny = 1e-6 * float(wanted.abs().max())
-        # A factor of 1.000 or an offset of 0.000 would explain nothing.
-        plain = abs(factor) > 1e-3 and abs(factor - 1) > 2e-3
-        if plain and torch.allclose(got, factor * wanted, rtol=1e-3, atol=tiny):
-            return say("factor", factor=factor)
-        offset = float((got - wanted).mean())
-        plain = abs(offset) > 2e-3 * float(wanted.abs().max())
-        if plain and torch.allclose(got - offset, wanted, rtol=1e-3, atol=tiny):
-            return say("offset", offset=offset)
-        if got.dim() >= 2 and got.shape == got.mT.shape and torch.allclose(got.mT, wanted):
-            return say("transposed")
-    elif got.numel() == 1 and float(wanted):
-        return say("factor", factor=float(got) / float(wanted))
+    if got.numel() == 1:
+        return _of_one_number(got, wanted)
+    if float(wanted.norm()) > 0:
+        for explanation in (*_EXPLANATIONS, _reordered, _by_axis):
+            text = explanation(got, wanted)
+            if text:
+                return text
+    return _largest(got, wanted)
+
+
+def _of_one_number(got: Tensor, wanted: Tensor) -> str:
+    mine, theirs = float(got), float(wanted)
+    if not theirs:
+        return _largest(got, wanted)
+    return say("factor", factor=mine / theirs)
+
+
+def _largest(got: Tensor, wanted: Tensor) -> str:
     error = float((got - wanted).abs().max())
     return say("largest", error=error, scale=float(wanted.abs().max()))
+
+
+def _close(got: Tensor, wanted: Tensor) -> bool:
+    tiny = 1e-6 * float(wanted.abs().max())
+    return torch.allclose(got, wanted, rtol=1e-3, atol=tiny)
+
+
+def _factor(got: Tensor, wanted: Tensor) -> str:
+    factor = float((got * wanted).sum() / wanted.square().sum())
+    # A factor of 1.000 or an offset of 0.000 would explain nothing.
+    plain = abs(factor) > 1e-3 and abs(factor - 1) > 2e-3
+    return say("factor", factor=factor) if plain and _close(got, factor * wanted) else ""
+
+
+def _offset(got: Tensor, wanted: Tensor) -> str:
+    offset = float((got - wanted).mean())
+    plain = abs(offset) > 2e-3 * float(wanted.abs().max())
+    return say("offset", offset=offset) if plain and _close(got - offset, wanted) else ""
+
+
+def _transposed(got: Tensor, wanted: Tensor) -> str:
+    square = got.dim() >= 2 and got.shape == got.mT.shape
+    return say("transposed") if square and _close(got.mT, wanted) else ""
+
+
+def _squared(got: Tensor, wanted: Tensor) -> str:
+    if _close(got, wanted.square()):
+        return say("squared")
+    return say("root") if bool((got >= 0).all()) and _close(got.square(), wanted) else ""
+
+
+_EXPLANATIONS: tuple[Callable[[Tensor, Tensor], str], ...] = (
+    _factor,
+    _offset,
+    _transposed,
+    _squared,
+)
+
+
+def _reordered(got: Tensor, wanted: Tensor) -> str:
+    for axis in range(got.dim()):
+        if got.shape[axis] > 1 and _close(got.flip(axis), wanted):
+            return say("flipped", axis=axis)
+    order = next(_orders(got, wanted), None)
+    return say("axes", order=order) if order else ""
+
+
+def _orders(got: Tensor, wanted: Tensor) -> Iterator[tuple[int, ...]]:
+    """Orders of the axes in which one is the other."""
+    for order in itertools.permutations(range(got.dim())) if 2 <= got.dim() <= 5 else ():
+        moved = got.permute(order)
+        if moved.shape == wanted.shape and _close(moved, wanted):
+            yield order
+
+
+def _by_axis(got: Tensor, wanted: Tensor) -> str:
+    """One factor or offset for each index along one axis: a sum or mean over wrong axes."""
+    safe = bool((wanted.abs() > 1e-6 * wanted.abs().max()).all())
+    kinds = [("offsets", got - wanted)] + ([("factors", got / wanted)] if safe else [])
+    for key, change in reversed(kinds):
+        for axis in range(got.dim()):
+            others = [each for each in range(got.dim()) if each != axis and got.shape[each] > 1]
+            if got.shape[axis] < 2 or not others:
+                continue
+            same = change.mean(others, keepdim=True).expand_as(change)
+            uneven = float(same.max() - same.min()) > 0.01 * float(same.abs().max())
+            if uneven and _close(change, same):
+                return say(key, axis=axis)
+    if got.dim() > 1 and len(got) > 1 and _close(got[0], wanted[0]):
+        return say("first right")
+    return ""
+
+
+def shape_relation(found: Tensor, target: Tensor, argument: Tensor | None = None) -> str:
+    """What would turn a result of the wrong shape into the right one, if that is plain to see."""
+    got, wanted = found.detach().double(), target.detach().double()
+    if wanted.dim() and wanted.shape[0] and got.shape == wanted.shape[1:]:
+        for key, part in _without_batch(wanted):
+            if _close(got, part):
+                return say(key)
+    if got.squeeze().shape == wanted.squeeze().shape and _close(got.squeeze(), wanted.squeeze()):
+        return say("extra dimension")
+    order = next(_orders(got, wanted), None)
+    if order:
+        return say("other order", order=order)
+    return _counted(got, wanted, argument)
+
+
+def _without_batch(wanted: Tensor) -> list[tuple[str, Tensor]]:
+    return [
+        ("no batch", wanted[0]),
+        ("batch summed", wanted.sum(0)),
+        ("batch averaged", wanted.mean(0)),
+    ]
+
+
+def _counted(got: Tensor, wanted: Tensor, argument: Tensor | None) -> str:
+    """Which axis of the input a wrong axis of the result seems to be."""
+    if argument is None or got.dim() != wanted.dim():
+        return ""
+    letters, sizes = LETTERS.get(argument.dim(), ""), list(argument.shape)
+    for axis, (mine, theirs) in enumerate(zip(got.shape, wanted.shape, strict=True)):
+        if letters and mine != theirs and sizes.count(mine) == 1:
+            return say("counts", axis=axis, letter=letters[sizes.index(mine)])
+    return ""
