@@ -186,7 +186,19 @@ def match_covariance(image: Tensor, reference: Tensor) -> Tensor:
 def _power(matrix: Tensor, exponent: float) -> Tensor:
     """Symmetric power of a positive semi-definite matrix (N, C, C); null directions stay null."""
     values, vectors = torch.linalg.eigh(matrix)
-    floor = 1e-10 * values[..., -1:].clamp_min(torch.finfo(values.dtype).tiny)
+    return eigen_power(values, vectors, exponent, 1e-10 * values[..., -1:])
+
+
+def eigen_power(values: Tensor, vectors: Tensor, exponent: float, floor: Tensor) -> Tensor:
+    r"""The symmetric power :math:`V \Lambda^p V^\top` of a matrix with these eigenpairs.
+
+    Args:
+        values: eigenvalues (N, C).
+        vectors: the eigenvectors in the columns of (N, C, C).
+        exponent: p, also negative.
+        floor: (N, 1); directions whose eigenvalue is not larger stay null.
+    """
+    floor = floor.clamp_min(torch.finfo(values.dtype).tiny)
     powers = torch.where(values > floor, values.clamp_min(floor) ** exponent, 0)
     return vectors @ (powers[..., None] * vectors.mT)
 

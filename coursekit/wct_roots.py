@@ -1,0 +1,171 @@
+r"""Square roots of covariance matrices: the two halves of whitening and colouring.
+
+Four ways to them. Only the symmetric root is the one of the paper; "cholesky" is another root of
+the same matrix, and its result has the right covariance but is turned in the space of features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from coursekit.core.errors import SettingError, ShapeError
+from coursekit.texture import eigen_power
+
+# Directions with less than this share of the largest variance are left out (Li et al. 2017's code
+# leaves out eigenvalues below 1e-5, whatever the features' size).
+FLOOR = 1e-5
+# A direction that deviates by less than 1e-5 of the features' root mean square is rounding.
+FLAT = 1e-10
+# Where float32 would change whitened features by more than this share, float64 takes over.
+TRUSTED = 5e-4
+_ITERATIONS = 40
+
+
+def moments(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    r"""Mean :math:`m` (N, C, 1) and covariance :math:`\frac1M \bar f \bar f^\top` (N, C, C).
+
+    Args:
+        features: (N, C, H, W).
+        weights: how much each position counts, (1, 1, H, W) of 0 or more; all alike by default.
+
+    Raises:
+        ShapeError: not four dimensions, or weights of another size.
+    """
+    if features.dim() != 4:
+        raise ShapeError(f"Expected feature maps (N, C, H, W), got {tuple(features.shape)}.")
+    rows = features.flatten(2)
+    if weights is None:
+        mean = rows.mean(2, keepdim=True)
+        centred = rows - mean
+        return mean, centred @ centred.mT / rows.shape[2]
+    if weights.shape != (1, 1, *features.shape[2:]):
+        raise ShapeError(
+            f"Weights {tuple(weights.shape)} do not fit maps {tuple(features.shape)}; expected "
+            f"(1, 1, {features.shape[2]}, {features.shape[3]})."
+        )
+    shares = weights.flatten(2).to(rows)
+    shares = shares / shares.sum().clamp_min(torch.finfo(rows.dtype).tiny)
+    mean = (rows * shares).sum(2, keepdim=True)
+    centred = (rows - mean) * shares.sqrt()
+    return mean, centred @ centred.mT
+
+
+def least_variance(features: Tensor) -> Tensor:
+    """(N, 1): a variance below it is rounding, not signal (`FLAT` times the mean square)."""
+    return FLAT * features.flatten(1).square().mean(1, keepdim=True)
+
+
+def root(
+    covariance: Tensor,
+    exponent: float,
+    method: str = "eigh",
+    *,
+    floor: float = FLOOR,
+    least: Tensor | float = 0.0,
+) -> Tensor:
+    r"""A factor of a covariance matrix: :math:`\Sigma^{1/2}` or :math:`\Sigma^{-1/2}`.
+
+    Args:
+        covariance: (N, C, C), symmetric and positive semi-definite.
+        exponent: 0.5 or -0.5.
+        method: ``"eigh"``: the symmetric root through eigenvectors, in float64 where float32 is
+            not enough (`rounding`); ``"svd"``: the same through singular vectors;
+            ``"newton_schulz"``: the same by iteration, matrix products only; ``"cholesky"``: the
+            triangular root, another matrix.
+        floor: for -0.5, directions with a smaller share of the largest eigenvalue get 0. The two
+            methods without eigenvectors cannot leave directions out: they add that share to the
+            diagonal instead.
+        least: (N, 1), an absolute floor (`least_variance`).
+
+    Returns:
+        (N, C, C), in the type of ``covariance``.
+
+    Raises:
+        SettingError: another method or exponent.
+    """
+    if method not in _METHODS or exponent not in (0.5, -0.5):
+        raise SettingError(
+            f"There is no root {exponent} by {method!r}. Choose 0.5 or -0.5 and one of "
+            f"{', '.join(METHODS)}."
+        )
+    least = torch.as_tensor(least).to(covariance)
+    return _METHODS[method](covariance, exponent, floor if exponent < 0 else 0.0, least)
+
+
+def _by_eigh(covariance: Tensor, exponent: float, floor: float, least: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(covariance)
+    single = values.dtype == torch.float32
+    if single and exponent < 0 and rounding(values, floor) > TRUSTED:
+        # On the CPU: Apple's GPUs have no double precision.
+        return _by_eigh(covariance.cpu().double(), exponent, floor, least.cpu()).to(covariance)
+    return eigen_power(values, vectors, exponent, _limit(values[..., -1:], floor, least))
+
+
+def _by_svd(covariance: Tensor, exponent: float, floor: float, least: Tensor) -> Tensor:
+    vectors, values, _ = torch.linalg.svd(covariance)
+    return eigen_power(values, vectors, exponent, _limit(values[..., :1], floor, least))
+
+
+def _limit(largest: Tensor, floor: float, least: Tensor) -> Tensor:
+    return torch.maximum(floor * largest, least.expand_as(largest))
+
+
+def _by_cholesky(covariance: Tensor, exponent: float, floor: float, least: Tensor) -> Tensor:
+    lower = torch.linalg.cholesky(_lifted(covariance, floor, least))
+    if exponent > 0:
+        return lower
+    identity = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device)
+    return torch.linalg.solve_triangular(lower, identity, upper=False)
+
+
+def _by_newton_schulz(covariance: Tensor, exponent: float, floor: float, least: Tensor) -> Tensor:
+    """The coupled iteration Y -> Σ^½, Z -> Σ^-½ (Higham 2008, "Functions of Matrices", eq. 6.35).
+
+    It squares its error in each turn once it is near; small eigenvalues grow by 9/4 a turn until
+    then, so that a condition of 10⁵ takes about 15 turns.
+    """
+    lifted = _lifted(covariance, floor, least)
+    size = torch.linalg.matrix_norm(lifted, keepdim=True)
+    identity = torch.eye(lifted.shape[-1], dtype=lifted.dtype, device=lifted.device)
+    y, z = lifted / size, identity.expand_as(lifted)
+    for _ in range(_ITERATIONS):
+        product = z @ y
+        step = (3 * identity - product) / 2
+        y, z = y @ step, step @ z
+        if (product - identity).abs().max() < 10 * torch.finfo(y.dtype).eps:
+            break
+    return y * size.sqrt() if exponent > 0 else z / size.sqrt()
+
+
+def _lifted(covariance: Tensor, floor: float, least: Tensor) -> Tensor:
+    """Add to the diagonal what makes the matrix safely positive definite."""
+    diagonal = covariance.diagonal(dim1=-2, dim2=-1)
+    # No eigenvector, no largest eigenvalue: the trace is an upper bound of it.
+    smallest = max(floor, 4 * torch.finfo(covariance.dtype).eps)
+    lift = _limit(diagonal.sum(-1, keepdim=True), smallest, least)
+    return covariance + torch.diag_embed(lift.clamp_min(1e-30).expand_as(diagonal))
+
+
+_METHODS: dict[str, Callable[[Tensor, float, float, Tensor], Tensor]] = {
+    "eigh": _by_eigh,
+    "svd": _by_svd,
+    "cholesky": _by_cholesky,
+    "newton_schulz": _by_newton_schulz,
+}
+METHODS = tuple(_METHODS)
+
+
+def rounding(values: Tensor, floor: float = FLOOR) -> float:
+    r"""How much rounding of the eigenvalues' own type may change whitened features, as a share:
+    :math:`\epsilon\,\sqrt{\text{mean}_i\,(\lambda_{max}/\lambda_i)^2}` over those kept.
+
+    An eigenvalue is computed to about ε·λ_max, whatever its own size.
+    """
+    largest = values[..., -1:].clamp_min(torch.finfo(values.dtype).tiny)
+    ratio = torch.where(values > floor * largest, largest / values, 0.0)
+    kept = (ratio > 0).sum(-1).clamp_min(1)
+    share = (ratio.square().sum(-1) / kept).sqrt()
+    return float(share.max()) * torch.finfo(values.dtype).eps / 2
