@@ -247,7 +247,7 @@ def train_decoder(
     *,
     steps: int,
     shallower: Decoder | None = None,
-    learning_rate: float = 0.03,
+    learning_rate: float = 0.05,
     feature_weight: float = 1.0,
     precision: str = "bfloat16",
     **settings: Any,
@@ -262,7 +262,7 @@ def train_decoder(
         batches: of ``{"image": (n, 3, size, size)}``.
         steps: in all, those before a resume included.
         shallower: the trained decoder of the level above, to begin from (`begin_from`).
-        learning_rate: that share at its highest: it rises for 20 steps and falls to zero along
+        learning_rate: that share at its highest: it rises for 40 steps and falls to zero along
             half a cosine.
         feature_weight: λ, see `reconstruction_terms`.
         precision: of the decoder's forward pass while training.
@@ -284,7 +284,7 @@ def train_decoder(
         images = next(batches)["image"]
         if number == 1:
             begin(images)
-        rate = learning_rate * min(number / 20, 1) * cosine(number, steps)
+        rate = learning_rate * min(number / 40, 1) * cosine(number, steps)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["size"]
         with training.autocast(images.device, precision):

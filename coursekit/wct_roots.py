@@ -85,22 +85,32 @@ def root(
 
     Raises:
         SettingError: another method or exponent.
+        ShapeError: numbers that are not finite.
     """
     if method not in _METHODS or exponent not in (0.5, -0.5):
         raise SettingError(
             f"There is no root {exponent} by {method!r}. Choose 0.5 or -0.5 and one of "
             f"{', '.join(METHODS)}."
         )
+    if not torch.isfinite(covariance).all():
+        raise ShapeError("The features hold NaN or infinite values; no root can be taken of them.")
     least = torch.as_tensor(least).to(covariance)
     return _METHODS[method](covariance, exponent, floor if exponent < 0 else 0.0, least)
 
 
 def _by_eigh(covariance: Tensor, exponent: float, floor: float, least: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(covariance)
-    single = values.dtype == torch.float32
-    if single and exponent < 0 and rounding(values, floor) > TRUSTED:
+    single = covariance.dtype == torch.float32
+    try:
+        values, vectors = torch.linalg.eigh(covariance)
+        enough = not single or exponent > 0 or rounding(values, floor) <= TRUSTED
+    except torch.linalg.LinAlgError:  # nothing but rounding in it, or many equal eigenvalues
+        if not single:
+            raise
+        enough = False
+    if not enough:
         # On the CPU: Apple's GPUs have no double precision.
-        return _by_eigh(covariance.cpu().double(), exponent, floor, least.cpu()).to(covariance)
+        wide, limit = covariance.cpu().double(), least.cpu().double()
+        return _by_eigh(wide, exponent, floor, limit).to(covariance)
     return eigen_power(values, vectors, exponent, _limit(values[..., -1:], floor, least))
 
 

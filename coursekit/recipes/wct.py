@@ -23,7 +23,7 @@ from coursekit.wct_networks import (
 
 SIZE, BATCH = 128, 2
 # Steps of each level as a share of those of the deepest.
-SHARES = {1: 0.2, 2: 0.5, 3: 0.6, 4: 0.8, 5: 1.0}
+SHARES = {1: 0.9, 2: 0.7, 3: 0.65, 4: 0.8, 5: 1.0}
 HELD_OUT = ("chelsea", "coffee", "china", "astronaut")
 
 
@@ -31,7 +31,7 @@ def course(
     folder: Path,
     *,
     photos: Path | str | None = None,
-    steps: int = 2500,
+    steps: int = 2200,
     seed: int = 0,
     progress: bool = True,
 ) -> list[Path]:
