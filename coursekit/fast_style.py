@@ -16,35 +16,32 @@ from torch import Tensor, nn
 from coursekit.core import checkpoints, training
 from coursekit.core.errors import SettingError
 from coursekit.core.features import FeatureExtractor
-from coursekit.core.losses import total_variation
+from coursekit.core.losses import content_loss, total_variation
 from coursekit.core.optimise import Loss
 from coursekit.fast_style_networks import TransformerNetwork, check_photographs
 from coursekit.texture import balanced_weights, gram_targets, texture_loss
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 CONTENT_LAYER = "relu2_2"
-STYLE_WEIGHT = 4.0
+STYLE_WEIGHT = 20.0
 SMOOTHNESS_WEIGHT = 1.0
 
 
 def perceptual_content_loss(features: Tensor, target: Tensor) -> Tensor:
-    r"""Feature reconstruction loss, as a share of the target's energy:
-    :math:`\lVert \phi(\hat y) - \phi(x) \rVert^2 / \lVert \phi(x) \rVert^2`, averaged over the
-    batch (Johnson et al. 2016, eq. 2).
-
-    Differs from Johnson et al. 2016: they divide by :math:`C H W`. A share has no unit, so that
-    one weight does at every layer, and a batch of one has the content loss of `gatys`.
+    r"""Feature reconstruction loss :math:`\frac{1}{CHW} \lVert \phi(\hat y) - \phi(x) \rVert^2`,
+    averaged over the batch (Johnson et al. 2016, eq. 2).
 
     Args:
-        features: :math:`\phi(\hat y)`, (N, C, H, W).
-        target: :math:`\phi(x)`, (N, C, H, W).
+        features: :math:`\phi(\hat y)` of the paintings, (N, C, H, W).
+        target: :math:`\phi(x)` of the photographs, (N, C, H, W).
 
     Returns:
         A scalar.
+
+    Raises:
+        ShapeError: the maps differ in size, or are not four-dimensional.
     """
-    error = (features - target).float().square().flatten(1).sum(1)
-    energy = target.float().square().flatten(1).sum(1)
-    return (error / energy.clamp_min(1e-12)).mean()
+    return 2 * content_loss(features, target) / features[0].numel()
 
 
 class Objective:
@@ -54,9 +51,10 @@ class Objective:
     The style's Gram matrices are computed once. Content features of the photographs come from a
     second network that is cut where they are read: the deeper layers would be computed for nothing.
 
-    Differs from Johnson et al. 2016: the terms are the relative ones of `gatys.transfer_loss` (the
-    loss of a batch is the mean of what `gatys` minimises for each of its images), and content is
-    compared at relu2_2, as the widely used PyTorch version does; the paper's figure 2 has relu3_3.
+    Differs from Johnson et al. 2016: the style term is the relative one of `gatys.transfer_loss`, 1
+    for a picture without any features whatever the style, so that one weight does for all styles;
+    and content is compared at relu2_2, as the widely used PyTorch version does, where the paper's
+    figure 2 has relu3_3.
 
     Args:
         style: the style image, (1, 3, h, w) in [0, 1]; its size decides that of the strokes.

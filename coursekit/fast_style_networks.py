@@ -14,6 +14,9 @@ from coursekit.core.training import autocast
 NORMS = ("instance", "batch", "none")
 # The 9×9 convolutions mirror four pixels at each border, and torch mirrors no more than there are.
 MINIMUM_SIZE = 5
+# A step of Adam moves all weights of the last layer by about as much, and it sums up 81 places of
+# every channel: undivided, one step could turn black into white.
+_CALM = 10.0
 
 
 def instance_norm(features: Tensor, scale: Tensor, shift: Tensor, epsilon: float = 1e-5) -> Tensor:
@@ -99,6 +102,10 @@ class ResidualBlock(nn.Module):
         self.norm1 = normalisation(norm, channels)
         self.conv2 = convolution(channels, channels, 3)
         self.norm2 = normalisation(norm, channels)
+        # The block begins as the identity (Goyal et al. 2017, section 5.1). Otherwise five blocks
+        # of unit variance drown the photograph before the first step.
+        if norm != "none":
+            nn.init.zeros_(self.norm2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
@@ -160,7 +167,7 @@ class TransformerNetwork(nn.Module):
             x = self.up(self.body(self.down(photographs)))
             # Sides that 4 does not divide were rounded up on the way down.
             x = self.paint(x[..., :height, :width])
-        return (torch.tanh(x.float()) + 1) / 2
+        return (torch.tanh(x.float() / _CALM) + 1) / 2
 
 
 def check_photographs(photographs: Tensor) -> None:

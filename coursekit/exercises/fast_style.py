@@ -2,52 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.optim import Optimizer
 
-from coursekit import fast_style, fast_style_networks, texture
+from coursekit import fast_style, fast_style_networks
 from coursekit.exercises import fast_style_cases as cases
 from coursekit.exercises import fast_style_wrong as wrong
 from coursekit.exercises.engine import Case, Exercise, Mistake
-
-# --- References ----------------------------------------------------------------------------------
-
-
-def residual_block(
-    x: Tensor,
-    conv1: Callable[[Tensor], Tensor],
-    norm1: Callable[[Tensor], Tensor],
-    conv2: Callable[[Tensor], Tensor],
-    norm2: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """As `fast_style_networks.ResidualBlock`, its layers given."""
-    return x + norm2(conv2(functional.relu(norm1(conv1(x)))))
-
-
-def enlarge(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Nearest neighbours, a mirrored border, a 3×3 convolution of stride 1."""
-    x = functional.interpolate(x, scale_factor=2, mode="nearest")
-    return functional.conv2d(functional.pad(x, (1, 1, 1, 1), mode="reflect"), weight, bias)
-
-
-def style_term(
-    features: Mapping[str, Tensor], grams: Mapping[str, Tensor], weights: Mapping[str, float]
-) -> Tensor:
-    """`texture.texture_loss`, with a batch against one style."""
-    return texture.texture_loss(features, grams, weights)
-
-
-def training_step(
-    network: nn.Module, optimiser: Optimizer, objective: Any, photographs: Tensor
-) -> Tensor:
-    """`fast_style.training_step`; the sum of its terms."""
-    return sum(fast_style.training_step(network, optimiser, objective, photographs).values())
-
 
 # --- The exercises -------------------------------------------------------------------------------
 
@@ -153,7 +113,7 @@ def residual_block(x, conv1, norm1, conv2, norm2):
     """
     raise NotImplementedError("your turn")
 '''.strip(),
-    reference=residual_block,
+    reference=cases.residual_block,
     cases=(
         Case("two images", cases.block_inputs(2, 3, 5, 7)),
         Case("one image", cases.block_inputs(1, 3, 4, 3)),
@@ -228,7 +188,7 @@ def enlarge(x, weight, bias):
     """
     raise NotImplementedError("your turn")
 '''.strip(),
-    reference=enlarge,
+    reference=cases.enlarge,
     cases=(
         Case("two maps", cases.enlarge_inputs(2, 3, 4, 5)),
         Case("one narrow map", cases.enlarge_inputs(1, 2, 5, 2)),
@@ -288,52 +248,61 @@ def enlarge(x, weight, bias):
 CONTENT = Exercise(
     id="fast_style.perceptual_content_loss",
     title="The perceptual loss for content",
-    points=2,
+    points=1,
     stub='''
 def perceptual_content_loss(features, target):
-    """|features - target|^2 / |target|^2 of each image, then the mean over the batch.
+    """|features - target|^2 / (C·H·W) of each image, then the mean over the batch.
 
     features, target: (N, C, H, W), feature maps of the paintings and of the photographs.
     """
     raise NotImplementedError("your turn")
 '''.strip(),
     reference=fast_style.perceptual_content_loss,
-    cases=(Case("three images", cases.feature_pair(3)), Case("one image", cases.feature_pair(1))),
+    cases=(
+        Case("three images", cases.feature_pair(3)),
+        Case("one image", cases.feature_pair(1)),
+    ),
     hints=(
-        "Two sums for every image: the squared error, and the energy of its target.",
+        "A difference, a square, a sum over everything but the batch.",
         "flatten(1) leaves one row an image; sum(1) leaves one number an image.",
-        "Divide image by image, and only then take the mean.",
+        "Every image has the same C·H·W: is there one torch function that divides by N·C·H·W?",
     ),
     mistakes=(
         Mistake(
-            "mean square",
-            wrong.mean_square,
-            "The loss depends on how large the features are at that layer.",
-            "it is divided by C·H·W, as in the paper's equation 2, not by the target's energy.",
-        ),
-        Mistake(
-            "batch pooled",
-            wrong.of_the_whole_batch,
-            "Right for one image. In a batch, an image of strong contrast decides alone.",
-            "errors and energies are summed over the batch before they are divided.",
+            "half the sum",
+            wrong.half_the_sum,
+            "Your value is far too large, and grows with the picture.",
+            "that is the content loss of Gatys et al., half a sum; here it is a mean.",
         ),
         Mistake(
             "batch summed",
             wrong.batch_summed,
             "Right for one image, too large for several.",
-            "the shares are summed over the batch; the mean is asked for.",
+            "the images' losses are summed; the mean is asked for.",
         ),
         Mistake(
-            "the painting's energy",
-            wrong.of_the_paintings_energy,
-            "The network could lower this loss by painting with more contrast.",
-            "it is divided by the energy of features; the target's is meant.",
+            "divided by positions only",
+            wrong.per_position,
+            "Your value is larger by the number of channels.",
+            "the sum is divided by H·W; the channels count too.",
+        ),
+        Mistake(
+            "divided by the target's energy",
+            wrong.share,
+            "Your value does not depend on how strong the features are.",
+            "it is divided by |target|^2, a share; equation 2 divides by C·H·W.",
         ),
         Mistake(
             "root taken",
-            wrong.without_squares,
-            "You have the relative length of the error, not its square.",
+            wrong.root_mean_square,
+            "You have the length of the error, not its square.",
             "a square root, or norm() without a square.",
+        ),
+        Mistake(
+            "absolute",
+            wrong.absolute,
+            "Your gradient has the same size everywhere.",
+            "absolute differences where the formula squares them.",
         ),
         Mistake(
             "detached",
@@ -358,7 +327,7 @@ def style_term(features, grams, weights):
     """
     raise NotImplementedError("your turn")
 '''.strip(),
-    reference=style_term,
+    reference=cases.style_term,
     cases=(
         Case("three paintings", cases.style_inputs(3)),
         Case("one painting", cases.style_inputs(1)),
@@ -431,7 +400,7 @@ def training_step(network, optimiser, objective, photographs):
     """
     raise NotImplementedError("your turn")
 '''.strip(),
-    reference=training_step,
+    reference=cases.training_step,
     cases=(
         Case("plain gradient descent", cases.training(torch.optim.SGD, 0.1)),
         Case("Adam", cases.training(torch.optim.Adam, 0.01), tolerance=1e-3),

@@ -1,18 +1,53 @@
-"""Inputs for the exercises of topic 04, and a small training with what is measured on it."""
+"""References and inputs for the exercises of topic 04, and a small training that is measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim import Optimizer
 
-from coursekit import fast_style_networks
+from coursekit import fast_style, fast_style_networks, texture
 from coursekit.core.losses import gram_matrix
 from coursekit.core.runtime import generator
 from coursekit.exercises.engine import Unusable
+
+# --- References ----------------------------------------------------------------------------------
+
+
+def residual_block(
+    x: Tensor,
+    conv1: Callable[[Tensor], Tensor],
+    norm1: Callable[[Tensor], Tensor],
+    conv2: Callable[[Tensor], Tensor],
+    norm2: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """As `fast_style_networks.ResidualBlock`, its layers given."""
+    return x + norm2(conv2(functional.relu(norm1(conv1(x)))))
+
+
+def enlarge(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Nearest neighbours, a mirrored border, a 3×3 convolution of stride 1."""
+    x = functional.interpolate(x, scale_factor=2, mode="nearest")
+    return functional.conv2d(functional.pad(x, (1, 1, 1, 1), mode="reflect"), weight, bias)
+
+
+def style_term(
+    features: Mapping[str, Tensor], grams: Mapping[str, Tensor], weights: Mapping[str, float]
+) -> Tensor:
+    """`texture.texture_loss`, with a batch against one style."""
+    return texture.texture_loss(features, grams, weights)
+
+
+def training_step(
+    network: nn.Module, optimiser: Optimizer, objective: Any, photographs: Tensor
+) -> Tensor:
+    """`fast_style.training_step`; the sum of its terms."""
+    return sum(fast_style.training_step(network, optimiser, objective, photographs).values())
+
 
 # --- Inputs --------------------------------------------------------------------------------------
 

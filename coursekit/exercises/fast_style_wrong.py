@@ -131,38 +131,33 @@ def transposed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 # --- The content loss ----------------------------------------------------------------------------
 
 
-def _sums(features: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    error = (features - target).square().flatten(1).sum(1)
-    return error, target.square().flatten(1).sum(1)
-
-
-def of_the_whole_batch(features: Tensor, target: Tensor) -> Tensor:
-    error, energy = _sums(features, target)
-    return error.sum() / energy.sum()
-
-
-def of_the_paintings_energy(features: Tensor, target: Tensor) -> Tensor:
-    error, _ = _sums(features, target)
-    return (error / features.square().flatten(1).sum(1)).mean()
+def half_the_sum(features: Tensor, target: Tensor) -> Tensor:
+    return (features - target).square().sum() / (2 * len(features))
 
 
 def batch_summed(features: Tensor, target: Tensor) -> Tensor:
-    error, energy = _sums(features, target)
-    return (error / energy).sum()
+    return (features - target).square().sum() / features[0].numel()
 
 
-def mean_square(features: Tensor, target: Tensor) -> Tensor:
-    return (features - target).square().mean()
+def per_position(features: Tensor, target: Tensor) -> Tensor:
+    return (features - target).square().sum() / features[:, 0].numel()
 
 
-def without_squares(features: Tensor, target: Tensor) -> Tensor:
-    error, energy = _sums(features, target)
-    return (error / energy).sqrt().mean()
+def share(features: Tensor, target: Tensor) -> Tensor:
+    error, energy = ((each.square().flatten(1).sum(1)) for each in (features - target, target))
+    return (error / energy).mean()
+
+
+def root_mean_square(features: Tensor, target: Tensor) -> Tensor:
+    return (features - target).square().mean().sqrt()
+
+
+def absolute(features: Tensor, target: Tensor) -> Tensor:
+    return (features - target).abs().mean()
 
 
 def features_detached(features: Tensor, target: Tensor) -> Tensor:
-    error, energy = _sums(features.detach(), target)
-    return (error / energy).mean()
+    return (features.detach() - target).square().mean()
 
 
 # --- The style loss ------------------------------------------------------------------------------

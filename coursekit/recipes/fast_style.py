@@ -18,8 +18,8 @@ from coursekit.datasets.photos import photo
 from coursekit.fast_style_networks import TransformerNetwork
 
 STYLES = ("great_wave", "starry_night", "stained_glass")
-WIDTH, SIZE, BATCH, COUNT = 16, 160, 2, 40_000
-STYLE_SIZE = 288  # shorter side in pixels: its strokes fit into a crop
+WIDTH, SIZE, BATCH, COUNT = 16, 128, 2, 40_000
+STYLE_SIZE = 256  # shorter side in pixels: its strokes fit into a crop
 RATE = 1e-3
 HELD_OUT = ("chelsea", "china", "coffee", "astronaut")
 PREVIEWS, FRAMES = 18, 10  # looks along a training, and how many of them the film keeps
@@ -28,7 +28,7 @@ PREVIEWS, FRAMES = 18, 10  # looks along a training, and how many of them the fi
 def course(
     folder: Path,
     *,
-    steps: int = 1600,
+    steps: int = 1400,
     seed: int = 0,
     progress: bool = True,
     style: str | None = None,
@@ -41,7 +41,7 @@ def course(
     half the steps. Each file's header holds the loss on photographs that the network never saw,
     its weights in half precision.
 
-    Differs from Johnson et al. 2016: crops of 160 pixels of a few hundred photographs and 1,600
+    Differs from Johnson et al. 2016: crops of 128 pixels of a few hundred photographs and 1,400
     steps of two, for 80,000 photographs at 256 pixels and 40,000 steps of four.
 
     Args:
