@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from coursekit.wct_roots import FLOOR, least_variance, moments, root
 COARSE_TO_FINE = tuple(reversed(LEVELS))
 # (content features, style features) -> content features in the manner of the style.
 Transform: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Features = TypeVar("Features")  # of one style, or of several
 
 # --- Whitening and colouring ---------------------------------------------------------------------
 
@@ -258,13 +259,7 @@ class Universal(nn.Module):
         self.autoencoders = nn.ModuleDict({str(n): each for n, each in autoencoders.items()})
 
     def autoencoder(self, level: int) -> Autoencoder:
-        """The autoencoder of one level.
-
-        Raises:
-            SettingError: there is none.
-        """
-        if level not in self.levels:
-            raise SettingError(f"There is no decoder of level {level}; there are {self.levels}.")
+        """The autoencoder of one of ``levels``."""
         return self.autoencoders[str(level)]
 
     def style_features(self, style: Tensor) -> dict[int, Tensor]:
@@ -293,6 +288,35 @@ def load(levels: Iterable[int] = LEVELS, folder: Path | str | None = None) -> Un
     """
     paths = {level: folder and Path(folder) / f"level{level}.safetensors" for level in levels}
     return Universal({n: Autoencoder(load_decoder(n, path)) for n, path in paths.items()})
+
+
+def level_by_level(
+    content: Tensor,
+    styles: Mapping[int, Features],
+    encode: Callable[[Tensor, int], Tensor],
+    decode: Callable[[Tensor, int], Tensor],
+    transform: Callable[[Tensor, Features], Tensor] = wct,
+    levels: Sequence[int] = COARSE_TO_FINE,
+) -> Tensor:
+    """Transfer at every level, each one beginning with the picture that the one before it made
+    (Li et al. 2017, section 3.3).
+
+    Args:
+        content: (N, 3, H, W) in [0, 1].
+        styles: ``{level: features of the style image}``, computed once.
+        encode: (picture, level) -> features.
+        decode: (features, level) -> picture.
+        transform: (content features, style features) -> features.
+        levels: in the order to go through: the deep ones first.
+
+    Returns:
+        The last picture, (N, 3, H, W). Every picture on the way is clamped to [0, 1].
+    """
+    picture = content
+    for level in levels:
+        features = transform(encode(picture, level), styles[level])
+        picture = decode(features, level).clamp(0, 1)
+    return picture
 
 
 @torch.no_grad()
@@ -334,20 +358,29 @@ def stylise(
     """
     styles = [style] if isinstance(style, Tensor) else list(style)
     parts, whole = _check_mixing(len(styles), shares, mask, transform)
-    if not levels:
-        raise SettingError(f"No level to go through; choose among {model.levels}.")
+    if not levels or any(level not in model.levels for level in levels):
+        raise SettingError(f"levels={list(levels)}: choose one or more of {model.levels}.")
     wanted = [model.style_features(each) for each in styles]
-    picture = content
-    for level in levels:
-        autoencoder = model.autoencoder(level)
-        features = autoencoder.encode(picture)
-        targets = [each[level] for each in wanted]
+    size = content.shape[-2:]
+
+    def in_their_manner(features: Tensor, targets: Sequence[Tensor]) -> Tensor:
         found = _in_the_manner_of(features, targets, transform, parts, whole)
-        decoded = autoencoder.decode(blend(found, features, strength), content.shape[-2:])
-        picture = decoded.clamp(0, 1)
+        return blend(found, features, strength)
+
+    def decode(features: Tensor, level: int) -> Tensor:
+        picture = model.autoencoder(level).decode(features, size)
         if steps is not None:
-            steps.append(picture)
-    return picture
+            steps.append(picture.clamp(0, 1))
+        return picture
+
+    return level_by_level(
+        content,
+        {level: [each[level] for each in wanted] for level in model.levels},
+        lambda picture, level: model.autoencoder(level).encode(picture),
+        decode,
+        in_their_manner,
+        levels,
+    )
 
 
 def _check_mixing(

@@ -1,0 +1,581 @@
+"""Exercises of topic 05: whitening, colouring, strength, mixing, the chain of levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from coursekit import wct
+from coursekit.core.runtime import generator
+from coursekit.exercises import wct_wrong as wrong
+from coursekit.exercises.engine import Case, Exercise, Mistake
+
+# float32 eigenvectors differ a little from machine to machine; mistakes differ by much more.
+_EIGEN = 2e-3
+
+# --- Inputs --------------------------------------------------------------------------------------
+
+
+def _maps(*shape: int, seed: int) -> Tensor:
+    """Features whose channels correlate, with sizes and means of their own."""
+    random = generator(seed)
+    n, c, h, w = shape
+    mix = 0.4 * torch.randn(n, c, c, generator=random) + torch.eye(c)
+    mix = mix * torch.linspace(0.7, 1.8, c).view(1, c, 1)
+    means = torch.linspace(2, -1, c).view(1, c, 1) * torch.arange(1, n + 1).view(n, 1, 1)
+    return (mix @ torch.randn(n, c, h * w, generator=random) + means).view(shape)
+
+
+def _stacks(*shapes: tuple[int, ...]) -> Callable[[], tuple[Tensor, ...]]:
+    return lambda: tuple(_maps(*shape, seed=index) for index, shape in enumerate(shapes))
+
+
+def _nearly_repeated_channel() -> tuple[Tensor]:
+    """One direction has about 1e-7 of the largest variance."""
+    features = _maps(1, 5, 6, 9, seed=4)
+    noise = 0.002 * torch.randn(1, 6, 9, generator=generator(17))
+    features[:, 3] = features[:, 0] - features[:, 1] + noise
+    return (features,)
+
+
+def _white(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed))
+
+
+def _one_style() -> tuple[Tensor, Tensor]:
+    return _white(3, 4, 5, 6, seed=5), _maps(1, 4, 7, 4, seed=6)
+
+
+def _two_styles() -> tuple[Tensor, Tensor]:
+    return _white(2, 4, 3, 8, seed=7), _maps(2, 4, 9, 6, seed=8)
+
+
+def _blended(strength: float) -> Callable[[], tuple[Tensor, Tensor, float]]:
+    return lambda: (_maps(2, 3, 4, 5, seed=9), _maps(2, 3, 4, 5, seed=10), strength)
+
+
+def _several(*shares: float) -> Callable[[], tuple[list[Tensor], list[float]]]:
+    return lambda: ([_maps(2, 3, 4, 5, seed=11 + k) for k in range(len(shares))], list(shares))
+
+
+def _masked(height: int, width: int) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+    def make() -> tuple[Tensor, Tensor, Tensor]:
+        mask = torch.rand(1, 1, height, width, generator=generator(14))
+        mask = (mask + torch.linspace(-0.3, 0.6, width)).clamp(0, 1).square()
+        return _maps(2, 3, 4, 6, seed=12), _maps(2, 3, 4, 6, seed=13), mask
+
+    return make
+
+
+def _encode(picture: Tensor, level: int) -> Tensor:
+    """A toy encoder: smaller maps and other channels the deeper the level."""
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator(level)))[0]
+    pooled = F.avg_pool2d(picture, level) if level > 1 else picture
+    return torch.einsum("dc,nchw->ndhw", turn, pooled)
+
+
+def _decode(features: Tensor, level: int) -> Tensor:
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator(level)))[0]
+    picture = torch.einsum("cd,nchw->ndhw", turn, features)
+    return F.interpolate(picture, scale_factor=level) if level > 1 else picture
+
+
+def _toy_transform(content: Tensor, style: Tensor) -> Tensor:
+    """Mean and deviation over all positions and channels: enough to see what goes where."""
+    shifted = content - content.mean((2, 3), keepdim=True)
+    return 1.3 * shifted + style.mean((2, 3), keepdim=True)
+
+
+def _levels(*levels: int) -> Callable[[], tuple[object, ...]]:
+    def make() -> tuple[object, ...]:
+        content = torch.rand(2, 3, 12, 24, generator=generator(15))
+        style = torch.rand(1, 3, 24, 12, generator=generator(16)).square()
+        styles = {level: (1 + 0.2 * level) * _encode(style, level) for level in (1, 2, 3, 4)}
+        return content, styles, _encode, _decode, _toy_transform, levels
+
+    return make
+
+
+# --- Whitening -----------------------------------------------------------------------------------
+
+_WHITEN = Exercise(
+    id="wct.whiten",
+    title="Whitening",
+    points=3,
+    stub='''
+def whiten(features):
+    """Features (N, C, H, W) with mean 0 and, as far as their rank goes, covariance 1.
+
+    E D^(-1/2) Eᵀ (f - m), where E D Eᵀ is the covariance divided by the number of positions.
+    Directions with less than 1e-5 of the largest eigenvalue become 0.
+    """
+    raise NotImplementedError("your turn")
+'''.strip(),
+    reference=wct.whiten,
+    cases=(
+        Case("two pictures, 5 channels", _stacks((2, 5, 6, 9)), tolerance=_EIGEN),
+        Case("a channel is nearly the difference of two", _nearly_repeated_channel, _EIGEN),
+        Case("more channels than positions", _stacks((1, 8, 2, 3)), tolerance=_EIGEN),
+    ),
+    hints=(
+        "Three steps: flatten to (N, C, M) and take each channel's mean away; the covariance; a "
+        "matrix made of it, times the rows without their mean.",
+        "torch.linalg.eigh gives eigenvalues in rising order and the eigenvectors in columns: the "
+        "covariance is E diag(values) Eᵀ. Which power of the values makes the covariance 1?",
+        "Turn into the eigenvectors (Eᵀ), divide each direction by its deviation, turn back (E). "
+        "Where a value is below 1e-5 of the last one, the factor is 0 (torch.where).",
+    ),
+    mistakes=(
+        Mistake(
+            "no truncation",
+            wrong.whitened(wrong.not_truncated),
+            "Directions that hold nothing but rounding are blown up to the size of the others.",
+            "eigenvalues near 0 are raised to −1/2 like all others; give them the factor 0.",
+        ),
+        Mistake(
+            "mean not removed",
+            wrong.whitened(centre=False),
+            "The second moment becomes 1, not the covariance: the mean still counts.",
+            "the mean of each channel was taken away neither before the covariance nor after.",
+        ),
+        Mistake(
+            "mean left in the features",
+            wrong.mean_left_in,
+            "The covariance is 1, but the mean is not 0.",
+            "the matrix is applied to the features as they came, not to those without their mean.",
+        ),
+        Mistake(
+            "mean put back",
+            wrong.mean_put_back,
+            "The covariance is 1, but the mean is the old one.",
+            "the content's mean is added at the end; the style's mean comes later, in colouring.",
+        ),
+        Mistake(
+            "power +1/2",
+            wrong.whitened(wrong.other_power(-1)),
+            "Strong directions become stronger.",
+            "the eigenvalues are raised to +1/2; that is colouring with the content's own matrix.",
+        ),
+        Mistake(
+            "power -1",
+            wrong.whitened(wrong.other_power(2)),
+            "Strong directions become the weak ones.",
+            "the inverse of the covariance is used; divide by deviations, not by variances.",
+        ),
+        Mistake(
+            "PCA, not turned back",
+            wrong.whitened(wrong.not_turned_back),
+            "The covariance is 1, but channel 3 is not channel 3 any more.",
+            "the last factor E is missing: the result is in the coordinates of the eigenvectors.",
+        ),
+        Mistake(
+            "turned the wrong way",
+            wrong.whitened(wrong.turned_the_wrong_way),
+            "The covariance is not 1.",
+            "E and Eᵀ are exchanged: eigh returns the eigenvectors in columns.",
+        ),
+        Mistake(
+            "Cholesky",
+            wrong.whitened(wrong.triangular),
+            "The covariance is 1, but the features are turned.",
+            "the triangular root is another root; the paper's is symmetric.",
+        ),
+        Mistake(
+            "diagonal only",
+            wrong.whitened(wrong.diagonal),
+            "Each channel has deviation 1, but channels still go together.",
+            "every channel is divided by its own deviation; that is instance normalisation.",
+        ),
+        Mistake(
+            "not divided by M",
+            wrong.whitened(divide=False),
+            "The result is too small by √M.",
+            "the covariance is a sum over positions that is not divided by their number.",
+        ),
+        Mistake(
+            "divided by M - 1",
+            wrong.whitened(correction=1),
+            "The result is too small by √((M − 1) / M).",
+            "the covariance is divided by M − 1, as torch.cov does; here it is M.",
+        ),
+        Mistake(
+            "batch pooled",
+            wrong.batch_pooled,
+            "The pictures of a batch share one mean and one covariance.",
+            "the batch is flattened together with the positions.",
+        ),
+    ),
+    gradient=False,
+)
+
+# --- Colouring -----------------------------------------------------------------------------------
+
+_COLOUR = Exercise(
+    id="wct.colour",
+    title="Colouring",
+    points=2,
+    stub='''
+def colour(whitened, style):
+    """White features (N, C, H, W) with mean and covariance of style (N or 1, C, h, w).
+
+    E_s D_s^(1/2) E_sᵀ f + m_s. The style's covariance is divided by its own number of positions.
+    """
+    raise NotImplementedError("your turn")
+'''.strip(),
+    reference=wct.colour,
+    cases=(
+        Case("one style for three pictures", _one_style, tolerance=_EIGEN),
+        Case("a style for each picture", _two_styles, tolerance=_EIGEN),
+    ),
+    hints=(
+        "It is whitening backwards, with the statistics of the other picture.",
+        "Mean and covariance come from `style` alone, whatever the size of `whitened` is.",
+        "Turn into the style's eigenvectors, multiply by its deviations, turn back; then add the "
+        "style's mean, one number a channel.",
+    ),
+    mistakes=(
+        Mistake(
+            "style mean missing",
+            wrong.coloured(mean=False),
+            "The covariance is right, the mean is 0.",
+            "the mean of the style is not added at the end.",
+        ),
+        Mistake(
+            "one mean for all channels",
+            wrong.mean_of_everything,
+            "The covariance is right, but all channels have the same mean.",
+            "the style's mean is taken over the channel axis too.",
+        ),
+        Mistake(
+            "power -1/2",
+            wrong.whitened_again,
+            "Strong directions of the style come out weak.",
+            "the eigenvalues are raised to −1/2: that whitens once more.",
+        ),
+        Mistake(
+            "power 1",
+            wrong.coloured(wrong.other_power(2)),
+            "Deviations come out as variances.",
+            "the features are multiplied by the whole covariance, not by its square root.",
+        ),
+        Mistake(
+            "not turned into the eigenvectors",
+            wrong.coloured(wrong.not_turned_in),
+            "The covariance is right, but the content is scrambled among the channels.",
+            "the factor Eᵀ is missing: channels are taken for directions of the eigenvectors.",
+        ),
+        Mistake(
+            "not turned back",
+            wrong.coloured(wrong.not_turned_back),
+            "The covariance is diagonal.",
+            "the last factor E is missing.",
+        ),
+        Mistake(
+            "Cholesky",
+            wrong.coloured(wrong.triangular),
+            "The covariance is right, but the features are turned.",
+            "the triangular root is another root; the paper's is symmetric.",
+        ),
+        Mistake(
+            "diagonal only",
+            wrong.coloured(wrong.diagonal),
+            "Each channel has the style's deviation, but channels do not go together.",
+            "only the variances are used: that is AdaIN, the diagonal special case.",
+        ),
+        Mistake(
+            "style not centred",
+            wrong.coloured(centre=False),
+            "The style's mean is in the covariance as well.",
+            "the matrix is the Gram matrix of the style; take its mean away first.",
+        ),
+        Mistake(
+            "not divided by M",
+            wrong.coloured(divide=False),
+            "The deviations are too large by the square root of the number of positions.",
+            "the style's covariance is not divided by its number of positions.",
+        ),
+        Mistake(
+            "divided by the content's M",
+            wrong.divided_by_content,
+            "The deviations are right only where both pictures have the same size.",
+            "the style's sum is divided by the number of positions of the content.",
+        ),
+    ),
+    gradient=False,
+)
+
+# --- Strength ------------------------------------------------------------------------------------
+
+_BLEND = Exercise(
+    id="wct.blend",
+    title="The strength of the style",
+    points=1,
+    stub='''
+def blend(transformed, content, strength):
+    """Features between those of the content (strength 0) and the transformed ones (1)."""
+    raise NotImplementedError("your turn")
+'''.strip(),
+    reference=wct.blend,
+    cases=(
+        Case("a strength of 0.3", _blended(0.3)),
+        Case("a strength of 1", _blended(1.0)),
+        Case("more than the whole style", _blended(1.4)),
+    ),
+    hints=(
+        "What should come out for strength 0, and what for strength 1?",
+        "A weighted mean of the two; the weights sum to 1.",
+        "α of the transformed features and 1 − α of the content's. Features may be negative: do "
+        "not clamp.",
+    ),
+    mistakes=(
+        Mistake(
+            "strength on the wrong side",
+            wrong.other_side,
+            "Strength 1 gives the content.",
+            "α stands before the content, 1 − α before the transformed features.",
+        ),
+        Mistake(
+            "whole content added",
+            wrong.content_whole,
+            "Features become too large as the strength grows.",
+            "the content is added whole; its share is 1 − α.",
+        ),
+        Mistake(
+            "strength ignored",
+            wrong.strength_ignored,
+            "The whole style, whatever the strength.",
+            "the argument is not used.",
+        ),
+        Mistake(
+            "always half",
+            wrong.always_half,
+            "Half of each, whatever the strength.",
+            "the argument is not used.",
+        ),
+        Mistake(
+            "clamped",
+            wrong.clipped,
+            "Features above 1 and below 0 are cut off.",
+            "the blend is clamped as a picture would be; these are features.",
+        ),
+        Mistake(
+            "away from the style",
+            wrong.away_from_style,
+            "The result moves away from the style.",
+            "the difference is taken the wrong way round: it is transformed − content.",
+        ),
+    ),
+)
+
+# --- Several styles ------------------------------------------------------------------------------
+
+_MIX_STYLES = Exercise(
+    id="wct.mix_styles",
+    title="Several styles",
+    points=1,
+    stub='''
+def mix_styles(transformed, shares):
+    """Blend features in the manner of several styles; the shares are scaled to sum 1.
+
+    transformed: a list of tensors (N, C, H, W); shares: a list of as many numbers.
+    """
+    raise NotImplementedError("your turn")
+'''.strip(),
+    reference=wct.mix_styles,
+    cases=(
+        Case("two styles, shares 3 and 1", _several(3.0, 1.0)),
+        Case("three styles, shares that sum to 1", _several(0.2, 0.5, 0.3)),
+    ),
+    hints=(
+        "A weighted mean of the tensors in the list.",
+        "Shares of 3 and 1 mean three quarters and one quarter.",
+        "Divide each share by the sum of all, multiply, add up.",
+    ),
+    mistakes=(
+        Mistake(
+            "shares not scaled",
+            wrong.shares_not_scaled,
+            "The result is too large by the sum of the shares.",
+            "the shares are used as they are; divide by their sum.",
+        ),
+        Mistake(
+            "divided by the number of styles",
+            wrong.divided_by_count,
+            "The result is off by the mean of the shares.",
+            "the weighted sum is divided by how many styles there are, not by the sum of shares.",
+        ),
+        Mistake(
+            "equal shares",
+            wrong.equal_shares,
+            "All styles count the same.",
+            "the plain mean is taken; the shares are not used.",
+        ),
+        Mistake(
+            "largest share takes all",
+            wrong.largest_share,
+            "Only one of the styles is there.",
+            "the style with the largest share is returned.",
+        ),
+        Mistake(
+            "softmax of the shares",
+            wrong.softmax,
+            "The shares are more alike, or less, than they should be.",
+            "softmax also sums to 1, but it is no division by the sum.",
+        ),
+    ),
+)
+
+# --- Masks ---------------------------------------------------------------------------------------
+
+_MIX_BY_MASK = Exercise(
+    id="wct.mix_by_mask",
+    title="Mixing by a mask",
+    points=2,
+    stub='''
+def mix_by_mask(inside, outside, mask):
+    """Features (N, C, H, W) that are `inside` where the mask is 1 and `outside` where it is 0.
+
+    mask (1, 1, h, w) in [0, 1] has another size. Use images.resize, which averages; between 0 and
+    1 the two are blended.
+    """
+    raise NotImplementedError("your turn")
+'''.strip(),
+    reference=wct.mix_by_mask,
+    cases=(
+        Case("a mask of the picture's size", _masked(32, 48), tolerance=1e-3),
+        Case("a mask of another shape", _masked(21, 13), tolerance=1e-3),
+    ),
+    hints=(
+        "First bring the mask to the size of the maps, then blend position by position.",
+        "images.resize takes the size as (height, width): the last two axes of `inside`.",
+        "The mask says how much of `inside`; what is left of 1 says how much of `outside`.",
+    ),
+    mistakes=(
+        Mistake(
+            "mask inverted",
+            wrong.masked(wrong.inverted),
+            "Inside and outside are exchanged.",
+            "the mask stands before `outside`, or was subtracted from 1 once too often.",
+        ),
+        Mistake(
+            "nearest pixel",
+            wrong.masked(wrong.nearest),
+            "The edge of the mask is ragged.",
+            "the mask is resized by picking pixels; most of it is never looked at.",
+        ),
+        Mistake(
+            "not averaged",
+            wrong.masked(wrong.not_averaged),
+            "Fine parts of the mask get lost.",
+            "interpolate without antialias=True looks at four pixels a position only.",
+        ),
+        Mistake(
+            "mask made hard",
+            wrong.masked(wrong.hardened),
+            "There are no blends, only 0 and 1.",
+            "the resized mask is compared with a threshold.",
+        ),
+        Mistake(
+            "width for height",
+            wrong.masked(wrong.turned),
+            "The mask has the right values in the wrong places.",
+            "the mask is resized to (width, height) and turned to fit.",
+        ),
+        Mistake(
+            "outside forgotten",
+            wrong.pasted_on_nothing,
+            "Outside of the mask the features are 0.",
+            "the second term, (1 − mask) · outside, is missing.",
+        ),
+        Mistake(
+            "outside everywhere",
+            wrong.outside_everywhere,
+            "Inside the mask the two are added.",
+            "`outside` is added without its factor 1 − mask.",
+        ),
+    ),
+)
+
+# --- Levels --------------------------------------------------------------------------------------
+
+_LEVEL_BY_LEVEL = Exercise(
+    id="wct.level_by_level",
+    title="From coarse to fine",
+    points=2,
+    stub='''
+def level_by_level(content, styles, encode, decode, transform, levels):
+    """Go through the levels in their order, each beginning with the picture of the one before.
+
+    encode(picture, level) and transform(features, style_features) give features,
+    decode(features, level) a picture; styles is {level: style features}. Every picture is
+    clamped to [0, 1].
+    """
+    raise NotImplementedError("your turn")
+'''.strip(),
+    reference=wct.level_by_level,
+    cases=(
+        Case("levels 3, 2, 1", _levels(3, 2, 1)),
+        Case("levels 1, 4, 2", _levels(1, 4, 2)),
+    ),
+    hints=(
+        "One loop, and one variable that holds the picture as it is so far.",
+        "In the loop: encode that picture, transform, decode. Which of the style's features?",
+        "styles[level] belongs to the level of the moment. Clamp at the end of each turn, because "
+        "the next encoder expects a picture.",
+    ),
+    mistakes=(
+        Mistake(
+            "always from the content",
+            wrong.chain(from_content=True),
+            "Only the last level has an effect.",
+            "every level encodes the content image instead of the picture of the level before.",
+        ),
+        Mistake(
+            "fine to coarse",
+            wrong.chain(backwards=True),
+            "The order of the levels is not the one that was asked for.",
+            "the levels are sorted or reversed; the coarse level should not come last.",
+        ),
+        Mistake(
+            "style of the first level",
+            wrong.chain(first_style=True),
+            "All levels get the style features of the first one.",
+            "the style's features are looked up once, before the loop.",
+        ),
+        Mistake(
+            "not clamped",
+            wrong.chain(unclamped=True),
+            "Pictures have values outside of [0, 1].",
+            "the decoder's output is not clamped.",
+        ),
+        Mistake(
+            "clamped at the end only",
+            wrong.clamped_at_the_end,
+            "The result lies in [0, 1], but the levels before it saw values that no picture has.",
+            "clamp() stands after the loop, not in it.",
+        ),
+        Mistake(
+            "one level only",
+            wrong.chain(stops=True),
+            "Only the first level has an effect.",
+            "the function returns from inside the loop.",
+        ),
+        Mistake(
+            "transformed once",
+            wrong.chain(once=True),
+            "Only the first level transfers style; the others just encode and decode.",
+            "the transform stands before the loop, or is skipped after the first turn.",
+        ),
+        Mistake(
+            "pictures averaged",
+            wrong.features_kept,
+            "The levels work side by side and are averaged.",
+            "the levels should form a chain: each goes on from the last picture.",
+        ),
+    ),
+)
+
+EXERCISES = (_WHITEN, _COLOUR, _BLEND, _MIX_STYLES, _MIX_BY_MASK, _LEVEL_BY_LEVEL)
