@@ -22,13 +22,13 @@ WIDTH, SIZE, BATCH, COUNT = 16, 128, 2, 40_000
 STYLE_SIZE = 256  # shorter side in pixels: its strokes fit into a crop
 RATE = 1e-3
 HELD_OUT = ("chelsea", "china", "coffee", "astronaut")
-PREVIEWS, FRAMES = 18, 10  # looks along a training, and how many of them the film keeps
+PREVIEWS, FRAMES = 18, 7  # looks along a training, and how many of them the film keeps
 
 
 def course(
     folder: Path,
     *,
-    steps: int = 1400,
+    steps: int = 2000,
     seed: int = 0,
     progress: bool = True,
     style: str | None = None,
@@ -41,7 +41,7 @@ def course(
     half the steps. Each file's header holds the loss on photographs that the network never saw,
     its weights in half precision.
 
-    Differs from Johnson et al. 2016: crops of 128 pixels of a few hundred photographs and 1,400
+    Differs from Johnson et al. 2016: crops of 128 pixels of a few hundred photographs and 2,000
     steps of two, for 80,000 photographs at 256 pixels and 40,000 steps of four.
 
     Args:
