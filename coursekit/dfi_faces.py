@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +267,7 @@ class Gallery:
         space: φ for the search.
         search_size: pixels a side of the small copies.
         align: ``"affine"``, ``"similarity"``, or ``None`` to leave all faces where they are.
+        device: where the network of ``space`` is; sets come back there.
 
     Attributes:
         features: φ of the small copies, (N, D), bfloat16.
@@ -283,25 +284,29 @@ class Gallery:
         *,
         search_size: int = 64,
         align: str | None = "affine",
+        device: torch.device | str = "cpu",
     ) -> None:
         if align is not None and align not in dfi_align.KINDS:
             raise SettingError(f"align={align!r}; choose None or one of {dfi_align.KINDS}.")
         if align is not None and "landmarks" not in data.fields:
             raise DataError(f"{data.info.name} has no landmarks to align by; use align=None.")
-        self.data, self.space, self.align, self.search_size = data, space, align, search_size
+        self.data, self.space, self.align = data, space, align
+        self.search_size, self.device = search_size, device
         self.template = data.fields["landmarks"].mean(0, keepdim=True) if align else None
         images, marks = data.fields["image"], data.fields.get("landmarks")
         parts = [
-            self._search_features(images[some], None if marks is None else marks[some]).bfloat16()
+            self._search_features(images[some], None if marks is None else marks[some])
+            .bfloat16()
+            .cpu()
             for some in torch.arange(len(data)).split(64)
         ]
         self.features = torch.cat(parts)
 
     def _search_features(self, images: Tensor, landmarks: Tensor | None) -> Tensor:
-        images = as_float(images)
+        images = as_float(images).to(self.device)
         if self.template is not None and landmarks is not None:
-            matrices = dfi_align.similarity_transform(landmarks, self.template)
-            images = dfi_align.warp(images, matrices)
+            matrices = dfi_align.similarity_transform(landmarks.cpu(), self.template)
+            images = dfi_align.warp(images, matrices.to(self.device))
         return self.space.embed(resize(images, (self.search_size, self.search_size)))
 
     def neighbours(
@@ -313,7 +318,7 @@ class Gallery:
             SettingError: k is larger than that set.
         """
         allowed = where.nonzero()[:, 0]
-        query = self._search_features(image, landmarks)[0]
+        query = self._search_features(image, landmarks)[0].cpu()
         return allowed[nearest(query, self.features[allowed].to(query), k)]
 
     def sets(
@@ -367,11 +372,11 @@ class Gallery:
         return allowed
 
     def _fitted(self, chosen: Tensor, landmarks: Tensor | None) -> Tensor:
-        images = as_float(self.data.fields["image"][chosen])
+        images = as_float(self.data.fields["image"][chosen]).to(self.device)
         if self.align is None:
             return images
-        marks = self.data.fields["landmarks"][chosen]
-        return dfi_align.warp(images, dfi_align.fit(marks, landmarks, self.align))
+        matrices = dfi_align.fit(self.data.fields["landmarks"][chosen], landmarks.cpu(), self.align)
+        return dfi_align.warp(images, matrices.to(self.device))
 
 
 @dataclass(frozen=True)
@@ -388,6 +393,16 @@ class HeldOut:
     twin: Tensor
     landmarks: Tensor
     factors: Factors
+
+    def to(self, device: torch.device | str) -> HeldOut:
+        """The pictures on a device."""
+        return replace(self, image=self.image.to(device), twin=self.twin.to(device))
+
+    def take(self, *indices: int) -> HeldOut:
+        """These faces alone."""
+        some = list(indices)
+        factors = {name: values[some] for name, values in self.factors.items()}
+        return HeldOut(self.image[some], self.twin[some], self.landmarks[some], factors)
 
 
 def held_out(count: int, size: int, attribute: str, *, seed: int = 1_000) -> HeldOut:
