@@ -51,7 +51,7 @@ def whiten(features: Tensor, *, method: str = "eigh", floor: float = FLOOR) -> T
     """
     wide = _wide(features)
     mean, covariance = moments(wide)
-    whitening = root(covariance, -0.5, method, floor=floor, least=least_variance(wide))
+    whitening = root(covariance, -0.5, method, floor=floor, least=least_variance(mean, covariance))
     return (whitening @ (wide.flatten(2) - mean)).view_as(features).to(features)
 
 
@@ -143,7 +143,7 @@ def transfer_map(
     wide = _wide(content)
     mean, covariance = moments(wide, weights)
     style_mean, style_covariance = moments(_wide(style))
-    whitening = root(covariance, -0.5, method, floor=floor, least=least_variance(wide))
+    whitening = root(covariance, -0.5, method, floor=floor, least=least_variance(mean, covariance))
     matrix = root(style_covariance, 0.5, method) @ whitening
     return matrix, style_mean - matrix @ mean
 

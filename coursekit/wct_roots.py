@@ -40,7 +40,7 @@ def moments(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Te
     if weights is None:
         mean = rows.mean(2, keepdim=True)
         centred = rows - mean
-        return mean, centred @ centred.mT / rows.shape[2]
+        return mean, _gram(centred) / rows.shape[2]
     if weights.shape != (1, 1, *features.shape[2:]):
         raise ShapeError(
             f"Weights {tuple(weights.shape)} do not fit maps {tuple(features.shape)}; expected "
@@ -50,12 +50,28 @@ def moments(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Te
     shares = shares / shares.sum().clamp_min(torch.finfo(rows.dtype).tiny)
     mean = (rows * shares).sum(2, keepdim=True)
     centred = (rows - mean) * shares.sqrt()
-    return mean, centred @ centred.mT
+    return mean, _gram(centred)
 
 
-def least_variance(features: Tensor) -> Tensor:
+def _gram(rows: Tensor, parts: int = 4) -> Tensor:
+    """X Xᵀ of (N, C, M): by blocks of rows from the diagonal on, as the rest is a mirror image.
+
+    Four parts take 5/8 of the multiplications of one product.
+    """
+    count = rows.shape[1]
+    size = max(-(-count // parts), 1)
+    gram = rows.new_zeros(len(rows), count, count)
+    for begin in range(0, count, size):
+        end = min(begin + size, count)
+        gram[:, begin:end, begin:] = rows[:, begin:end] @ rows[:, begin:].mT
+        gram[:, end:, begin:end] = gram[:, begin:end, end:].mT
+    return gram
+
+
+def least_variance(mean: Tensor, covariance: Tensor) -> Tensor:
     """(N, 1): a variance below it is rounding, not signal (`FLAT` times the mean square)."""
-    return FLAT * features.flatten(1).square().mean(1, keepdim=True)
+    variance = covariance.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
+    return FLAT * (variance + mean.square().mean(1))
 
 
 def root(
