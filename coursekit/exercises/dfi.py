@@ -491,7 +491,7 @@ def similarity_transform(points, target):
         ),
         Mistake(
             "any linear map",
-            wrong.affine,
+            dfi_align.affine_transform,
             "Faces may be sheared and squeezed.",
             "plain least squares for six numbers gives an affine map; a similarity has four.",
         ),

@@ -230,11 +230,6 @@ def other_way(points: Tensor, target: Tensor) -> Tensor:
     return similarity(target.expand_as(points), points)
 
 
-def affine(points: Tensor, target: Tensor) -> Tensor:
-    homogeneous = torch.cat([points, torch.ones_like(points[..., :1])], dim=2)
-    return torch.linalg.lstsq(homogeneous, target.expand_as(points)).solution.mT
-
-
 # --- Perceptual and identity loss
 
 
