@@ -82,7 +82,7 @@ def _of_the_course(function: types.FunctionType) -> bool:
 
 def _plain(answer: Any) -> types.FunctionType | None:
     """The function under partials, methods and decorators."""
-    while True:
+    for _ in range(20):
         if isinstance(answer, functools.partial):
             answer = answer.func
         elif isinstance(answer, types.MethodType):
@@ -90,7 +90,8 @@ def _plain(answer: Any) -> types.FunctionType | None:
         elif hasattr(answer, "__wrapped__"):
             answer = answer.__wrapped__
         else:
-            return answer if isinstance(answer, types.FunctionType) else None
+            break
+    return answer if isinstance(answer, types.FunctionType) else None
 
 
 def is_own(exercise: Exercise, answer: Any) -> bool:

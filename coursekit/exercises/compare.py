@@ -32,7 +32,7 @@ def agree(found: Tensor, target: Tensor, tolerance: float) -> bool:
 def few(tensor: Tensor, count: int = 6) -> str:
     """The first values, for a message."""
     first = tensor.detach().flatten()[:count].tolist()
-    values = ", ".join(say(f"{v}") if isinstance(v, bool) else f"{v:.5g}" for v in first)
+    values = ", ".join(say(f"{v}") if isinstance(v, bool) else f"{v + 0:.5g}" for v in first)
     return f"{values}{', …' if tensor.numel() > count else ''}"
 
 

@@ -31,8 +31,8 @@ ENGLISH = {
     "recursion": "{where}The function calls itself without an end (case “{case}”). What stops it?",
     "memory": "{where}Your code asks for more memory than there is for a check ({limit:.1f} GiB, "
     "case “{case}”). Does a tensor grow in a loop, or with the square of its size?",
-    "time": "{where}Your code was stopped: the {seconds:g} seconds that a check has were over "
-    "(case “{case}”). Does a loop end?",
+    "time": "Your code was stopped: the {seconds:g} seconds that a check has were over "
+    "(case “{case}”). {where}Does a loop end?",
     "time where": "It was at line {line}, `{code}`. ",
     "exit": "{where}Your code asks Python to end (case “{case}”): take exit() or quit() out.",
     "own function": "This is the course's own function. Write it yourself: the check is about "

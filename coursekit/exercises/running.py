@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import linecache
 import os
 import sysconfig
@@ -109,7 +108,7 @@ def _is_stub(answer: Answer, error: NotImplementedError) -> bool:
 
 def _frames(answer: Answer, error: BaseException) -> list[tuple[int, str]]:
     """Line numbers and lines of the student's own code on the way to the error."""
-    own = getattr(getattr(inspect.unwrap(answer), "__code__", None), "co_filename", None)
+    own = getattr(getattr(answer, "__code__", None), "co_filename", None)
     summary = traceback.StackSummary.extract(
         traceback.walk_tb(error.__traceback__), lookup_lines=False
     )
