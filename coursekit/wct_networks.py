@@ -210,6 +210,74 @@ def _padded(images: Tensor, multiple: int) -> Tensor:
     return F.pad(images, (0, right, 0, below), mode="reflect") if below or right else images
 
 
+# --- A start for deep decoders -------------------------------------------------------------------
+
+
+@torch.no_grad()
+def begin_linear(autoencoder: Autoencoder, shallower: Decoder, images: Tensor) -> None:
+    """Set the layers in front of those that `begin_from` copied to the best linear guess.
+
+    Least squares from the features to what the shallower decoder makes of its own in its first
+    convolution, averaged over 2×2. The guess passes the layers between as pairs of opposite sign,
+    of which ReLU lets one through. From random layers there, colours take far longer to appear.
+
+    Args:
+        autoencoder: its decoder has begun from ``shallower``.
+        shallower: the trained decoder of the level above.
+        images: photographs (N, 3, H, W), sides divisible by 16; thousands of positions in all.
+    """
+    above, read = Autoencoder(shallower, "bfloat16").to(images.device), next(iter(shallower))
+    features, wanted = [], []
+    for part in images.split(8):
+        features.append(_positions(autoencoder.encode(part).float()))
+        wanted.append(_positions(F.avg_pool2d(read(above.encode(part).float()), 2)))
+    layers = dict(autoencoder.decoder.named_children())
+    until = list(layers).index(f"conv{shallower.level}_1") + 1
+    first, *between, last = [x for x in list(layers.values())[:until] if isinstance(x, nn.Conv2d)]
+    rank = min(first.out_channels // 2, last.out_channels)
+    into, shift, out, mean = _reduced_rank(torch.cat(features), torch.cat(wanted), rank)
+    for layer in (first, *between, last):
+        layer.weight[:, :, 1, 1] = 0
+        layer.bias.zero_()
+    for layer in between:
+        layer.weight[:, :, 1, 1].fill_diagonal_(1)
+    first.weight[: 2 * rank, :, 1, 1] = torch.cat([into, -into])
+    first.bias[: 2 * rank] = torch.cat([shift, -shift])
+    last.weight[:, : 2 * rank, 1, 1] = torch.cat([out, -out], dim=1)
+    last.bias.copy_(mean)
+
+
+def _positions(maps: Tensor) -> Tensor:
+    """(N, C, h, w) -> (N·h·w, C)."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _reduced_rank(
+    x: Tensor, y: Tensor, rank: int, ridge: float = 1e-3
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Least squares y ≈ out (into x + shift) + mean through ``rank`` numbers of deviation 1.
+
+    Args:
+        x: (P, C).
+        y: (P, D).
+
+    Returns:
+        into (rank, C), shift (rank,), out (D, rank), mean (D,), float32.
+    """
+    x, y = x.double(), y.double()
+    centre, mean = x.mean(0), y.mean(0)
+    x, y = x - centre, y - mean
+    square = x.T @ x
+    square.diagonal().add_(ridge * square.diagonal().mean())
+    whole = torch.linalg.solve(square, x.T @ y)
+    directions = torch.linalg.svd(x @ whole, full_matrices=False).Vh[:rank]
+    into = directions @ whole.T
+    size = (x @ into.T).std(0)
+    into = into / size[:, None]
+    out = directions.T * size
+    return into.float(), -(into @ centre).float(), out.float(), mean.float()
+
+
 # --- Training ------------------------------------------------------------------------------------
 
 
@@ -247,6 +315,7 @@ def train_decoder(
     *,
     steps: int,
     shallower: Decoder | None = None,
+    examples: Tensor | None = None,
     learning_rate: float = 0.05,
     feature_weight: float = 1.0,
     precision: str = "bfloat16",
@@ -262,6 +331,7 @@ def train_decoder(
         batches: of ``{"image": (n, 3, size, size)}``.
         steps: in all, those before a resume included.
         shallower: the trained decoder of the level above, to begin from (`begin_from`).
+        examples: photographs for a linear start of what is not copied (`begin_linear`).
         learning_rate: that share at its highest: it rises for 40 steps and falls to zero along
             half a cosine.
         feature_weight: λ, see `reconstruction_terms`.
@@ -277,6 +347,8 @@ def train_decoder(
         calibrate(decoder, autoencoder.encode(images).float())
         if shallower is not None:
             begin_from(decoder, shallower)
+        if shallower is not None and examples is not None:
+            begin_linear(autoencoder, shallower, examples)
         for group, layer in zip(optimiser.param_groups, convolutions, strict=True):
             group["size"] = float(layer.weight.detach().square().mean().sqrt())
 

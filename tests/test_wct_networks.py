@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from coursekit import wct
+from coursekit import wct, wct_networks
 from coursekit.core import checkpoints, training
 from coursekit.core.errors import ImageError, SettingError, ShapeError, WeightsError
 from coursekit.core.features import layer_names
@@ -22,6 +22,7 @@ from coursekit.wct_networks import (
     Autoencoder,
     Decoder,
     begin_from,
+    begin_linear,
     calibrate,
     layer_of,
     load_decoder,
@@ -124,6 +125,36 @@ def test_a_deeper_decoder_begins_as_the_shallower_one_ends() -> None:
     for name in ("conv1_2.weight", "conv1_1.bias"):
         assert torch.equal(deeper.state_dict()[name], shallower.state_dict()[name])
     assert deeper.conv2_1.weight.shape != shallower.conv2_1.weight.shape
+
+
+def test_the_linear_start_is_least_squares_through_few_numbers() -> None:
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 6, generator=random) + 3
+    y = x @ torch.randn(6, 4, generator=random) + 0.1 * torch.randn(200, 4, generator=random)
+
+    def error(rank: int) -> float:
+        into, shift, out, mean = wct_networks._reduced_rank(x, y, rank, ridge=1e-9)
+        middle = x @ into.T + shift
+        torch.testing.assert_close(middle.std(0), torch.ones(rank), atol=1e-3, rtol=0)
+        return float((middle @ out.T + mean - y).square().sum())
+
+    with_one = torch.cat([x, torch.ones(200, 1)], 1)
+    exact = torch.linalg.lstsq(with_one, y).solution
+    best = float((with_one @ exact - y).square().sum())
+    assert error(4) == pytest.approx(best, rel=1e-2)
+    assert error(1) > error(2) > error(3) > error(4)
+
+
+def test_a_deep_decoder_begins_near_the_shallower_one(cat: Tensor) -> None:
+    """Before any training its picture is nearer to the photograph than a flat one."""
+    shallower, images = load_decoder(2), photo("coffee", 64, crop=True)
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(Decoder(3, COURSE_WIDTHS))
+    calibrate(autoencoder.decoder, autoencoder.encode(images))
+    begin_from(autoencoder.decoder, shallower)
+    begin_linear(autoencoder, shallower, images)
+    with torch.no_grad():
+        assert ((autoencoder(images) - images) ** 2).mean() < 0.6 * images.var()
 
 
 # --- Autoencoders and their loss -----------------------------------------------------------------

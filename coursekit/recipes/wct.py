@@ -22,8 +22,10 @@ from coursekit.wct_networks import (
 )
 
 SIZE, BATCH = 128, 2
-# Steps of each level as a share of those of the deepest.
-SHARES = {1: 0.9, 2: 0.7, 3: 0.65, 4: 0.8, 5: 1.0}
+# Steps of each level as a share of those of the deepest two, which begin with more.
+SHARES = {1: 1.8, 2: 1.4, 3: 1.3, 4: 1.0, 5: 1.0}
+# From this level on the layers that nothing is copied to begin with a linear guess.
+LINEAR_FROM, EXAMPLES = 4, 64
 HELD_OUT = ("chelsea", "coffee", "china", "astronaut")
 
 
@@ -31,7 +33,7 @@ def course(
     folder: Path,
     *,
     photos: Path | str | None = None,
-    steps: int = 2200,
+    steps: int = 1100,
     seed: int = 0,
     progress: bool = True,
 ) -> list[Path]:
@@ -46,7 +48,7 @@ def course(
         folder: keeps a ``checkpoint.pt`` a level while it trains, and the results. A level that
             is done is not trained again.
         photos: a folder of photographs to train on; its subfolders count.
-        steps: training steps of level 5; the others take their share (`SHARES`).
+        steps: training steps of levels 4 and 5; the others take their share (`SHARES`).
         seed: of everything.
         progress: show a progress bar.
 
@@ -92,12 +94,16 @@ def _train(
     device = runtime.best_device()
     runtime.seed_everything(seed)
     decoder = Decoder(level, COURSE_WIDTHS)
+    linear = level >= LINEAR_FROM
+    examples = crops.batch(range(EXAMPLES), device)["image"] if linear else None
     autoencoder = Autoencoder(decoder, precision="bfloat16").to(device)
     result = train_decoder(
         autoencoder,
         training.Batches(crops, BATCH, seed=seed, device=device),
         steps=steps,
         shallower=shallower,
+        examples=examples,
+        learning_rate=0.05 if examples is None else 0.03,
         folder=folder / f"level{level}",
         checkpoint_every=100,
         seed=seed,
