@@ -115,19 +115,31 @@ def root(
 
 
 def _by_eigh(covariance: Tensor, exponent: float, floor: float, least: Tensor) -> Tensor:
-    single = covariance.dtype == torch.float32
-    try:
-        values, vectors = torch.linalg.eigh(covariance)
-        enough = not single or exponent > 0 or rounding(values, floor) <= TRUSTED
-    except torch.linalg.LinAlgError:  # nothing but rounding in it, or many equal eigenvalues
-        if not single:
-            raise
-        enough = False
-    if not enough:
+    found = _eigenpairs(covariance)
+    if covariance.dtype == torch.float32 and not _good_enough(found, exponent, floor):
         # On the CPU: Apple's GPUs have no double precision.
         wide, limit = covariance.cpu().double(), least.cpu().double()
         return _by_eigh(wide, exponent, floor, limit).to(covariance)
+    values, vectors = found or torch.linalg.eigh(covariance)
     return eigen_power(values, vectors, exponent, _limit(values[..., -1:], floor, least))
+
+
+def _eigenpairs(covariance: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Eigenvalues and eigenvectors, or ``None`` where the library fails.
+
+    In float32 it does, with an error or without a word and NaN, on matrices of very low rank: 512
+    channels at 3×5 positions are enough.
+    """
+    try:
+        values, vectors = torch.linalg.eigh(covariance)
+    except torch.linalg.LinAlgError:
+        return None
+    whole = torch.isfinite(values).all() and torch.isfinite(vectors).all()
+    return (values, vectors) if whole else None
+
+
+def _good_enough(found: tuple[Tensor, Tensor] | None, exponent: float, floor: float) -> bool:
+    return found is not None and (exponent > 0 or rounding(found[0], floor) <= TRUSTED)
 
 
 def _by_svd(covariance: Tensor, exponent: float, floor: float, least: Tensor) -> Tensor:

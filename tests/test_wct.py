@@ -329,3 +329,20 @@ def test_features_that_are_not_finite_are_refused() -> None:
     content[0, 1, 2, 2] = float("nan")
     with pytest.raises(ShapeError, match="NaN"):
         wct.wct(content, maps(1, 3, 4, 4))
+
+
+def test_where_float32_fails_without_a_word_float64_takes_over(monkeypatch) -> None:
+    """As LAPACK does on 512 channels at 3×5 positions: NaN, and no error."""
+    right, seen = torch.linalg.eigh, []
+
+    def failing(matrix: Tensor):
+        seen.append(matrix.dtype)
+        values, vectors = right(matrix)
+        single = matrix.dtype == torch.float32
+        return values, vectors * float("nan") if single else vectors
+
+    content, style = maps(1, 5, 6, 7).float(), maps(1, 5, 4, 4, seed=1).float()
+    expected = wct.wct(content, style)
+    monkeypatch.setattr(torch.linalg, "eigh", failing)
+    torch.testing.assert_close(wct.wct(content, style), expected, rtol=1e-3, atol=1e-3)
+    assert seen == [torch.float32, torch.float64] * 2
