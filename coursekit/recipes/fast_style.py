@@ -22,7 +22,7 @@ WIDTH, SIZE, BATCH, COUNT = 16, 128, 2, 40_000
 STYLE_SIZE = 256  # shorter side in pixels: its strokes fit into a crop
 RATE = 1e-3
 HELD_OUT = ("chelsea", "china", "coffee", "astronaut")
-PREVIEWS, FRAMES = 18, 7  # looks along a training, and how many of them the film keeps
+PREVIEWS, FRAMES = 18, 6  # looks along a training, and how many of them the film keeps
 
 
 def course(
