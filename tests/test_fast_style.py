@@ -393,7 +393,8 @@ def test_training_without_photographs_says_what_to_give(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_recipe_makes_a_network_of_any_style_and_says_what_it_is(tmp_path: Path) -> None:
+def test_the_recipe_makes_a_network_of_any_style(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(recipe, "HELD_OUT", ("chelsea",))
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for name in ("coffee", "rocket"):
@@ -454,7 +455,7 @@ def test_pixels_reach_the_network_s_loss_by_the_same_objective() -> None:
     """Both are judged by one function, so that equal loss means something."""
     network, _ = fast_style.load_network("stained_glass")
     objective = fast_style.Objective(recipe.find_style("stained_glass"))
-    cat = photo("cat", 96)
+    cat = photo("cat", 64)
     target = fast_style.evaluate(network, objective, [cat])["total"]
-    result = optimise_pixels(objective.of(cat), cat, steps=60, progress=False)
+    result = optimise_pixels(objective.of(cat), cat, steps=40, progress=False)
     assert result.history[0]["total"] > target > result.loss
