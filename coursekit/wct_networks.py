@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coursekit.core import checkpoints, training
+from coursekit.core import checkpoints, runtime, training
 from coursekit.core.errors import SettingError, ShapeError, WeightsError
 from coursekit.core.features import FeatureExtractor
 from coursekit.core.losses import channel_statistics
@@ -226,16 +226,12 @@ def begin_linear(autoencoder: Autoencoder, shallower: Decoder, images: Tensor) -
         shallower: the trained decoder of the level above.
         images: photographs (N, 3, H, W), sides divisible by 16; thousands of positions in all.
     """
-    above, read = Autoencoder(shallower, "bfloat16").to(images.device), next(iter(shallower))
-    features, wanted = [], []
-    for part in images.split(8):
-        features.append(_positions(autoencoder.encode(part).float()))
-        wanted.append(_positions(F.avg_pool2d(read(above.encode(part).float()), 2)))
-    layers = dict(autoencoder.decoder.named_children())
-    until = list(layers).index(f"conv{shallower.level}_1") + 1
-    first, *between, last = [x for x in list(layers.values())[:until] if isinstance(x, nn.Conv2d)]
+    features, wanted = _features_and_wanted(autoencoder, shallower, images)
+    front = _front(autoencoder.decoder, shallower)
+    first, *between, last = [layer for layer in front if isinstance(layer, nn.Conv2d)]
     rank = min(first.out_channels // 2, last.out_channels)
-    into, shift, out, mean = _reduced_rank(torch.cat(features), torch.cat(wanted), rank)
+    pooled = _positions(F.avg_pool2d(wanted, 2))
+    into, shift, out, mean = _reduced_rank(_positions(features), pooled, rank)
     for layer in (first, *between, last):
         layer.weight[:, :, 1, 1] = 0
         layer.bias.zero_()
@@ -245,6 +241,81 @@ def begin_linear(autoencoder: Autoencoder, shallower: Decoder, images: Tensor) -
     first.bias[: 2 * rank] = torch.cat([shift, -shift])
     last.weight[:, : 2 * rank, 1, 1] = torch.cat([out, -out], dim=1)
     last.bias.copy_(mean)
+
+
+def fit_front(
+    autoencoder: Autoencoder,
+    shallower: Decoder,
+    images: Tensor,
+    steps: int,
+    learning_rate: float = 0.01,
+    batch: int = 16,
+) -> list[float]:
+    """Train the layers that `begin_linear` set to reach the shallower decoder's activations.
+
+    The features are computed once, the maps are small, and no gradient goes through VGG or through
+    the layers near the pixels: a step costs a fraction of one on the loss of the paper.
+
+    Args:
+        autoencoder, shallower, images: as for `begin_linear`.
+        steps: of Adam; rates as in `train_decoder`.
+        batch: pictures a step.
+
+    Returns:
+        The loss of each step: mean squared error over the variance of the activations.
+    """
+    features, wanted = _features_and_wanted(autoencoder, shallower, images)
+    front = _front(autoencoder.decoder, shallower)
+    optimiser, variance = _optimiser(front), wanted.var()
+    random = runtime.generator(0)
+    history = []
+    for number in range(1, steps + 1):
+        chosen = torch.randint(len(images), (batch,), generator=random)
+        found = nn.Sequential(*front)(features[chosen])
+        loss = F.mse_loss(found, wanted[chosen]) / variance
+        _update(optimiser, loss, learning_rate * cosine(number, steps))
+        history.append(float(loss.detach()))
+    return history
+
+
+@torch.no_grad()
+def _features_and_wanted(
+    autoencoder: Autoencoder, shallower: Decoder, images: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What the decoder reads, and what the shallower one's first convolution makes of its own."""
+    above, read = Autoencoder(shallower, "bfloat16").to(images.device), next(iter(shallower))
+    parts = images.split(8)
+    features = [autoencoder.encode(part).float() for part in parts]
+    wanted = [read(above.encode(part).float()) for part in parts]
+    return torch.cat(features), torch.cat(wanted)
+
+
+def _front(decoder: Decoder, shallower: Decoder) -> list[nn.Module]:
+    """The layers up to the one at which ``shallower`` begins, that one included."""
+    layers = dict(decoder.named_children())
+    return list(layers.values())[: list(layers).index(f"conv{shallower.level}_1") + 1]
+
+
+def _optimiser(layers: Iterable[nn.Module]) -> torch.optim.Adam:
+    """Adam with a group a convolution, which knows the root mean square of its weights."""
+    groups = [
+        {
+            "params": list(each.parameters()),
+            "size": float(each.weight.detach().square().mean().sqrt()),
+        }
+        for each in layers
+        if isinstance(each, nn.Conv2d)
+    ]
+    return torch.optim.Adam(groups, betas=(0.9, 0.99))
+
+
+def _update(optimiser: torch.optim.Adam, loss: Tensor, rate: float) -> None:
+    """One step, each group at its share of the rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["size"]
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
 
 
 def _positions(maps: Tensor) -> Tensor:
@@ -316,6 +387,7 @@ def train_decoder(
     steps: int,
     shallower: Decoder | None = None,
     examples: Tensor | None = None,
+    front_steps: int = 0,
     learning_rate: float = 0.05,
     feature_weight: float = 1.0,
     precision: str = "bfloat16",
@@ -332,6 +404,7 @@ def train_decoder(
         steps: in all, those before a resume included.
         shallower: the trained decoder of the level above, to begin from (`begin_from`).
         examples: photographs for a linear start of what is not copied (`begin_linear`).
+        front_steps: steps that these layers train by themselves after that (`fit_front`).
         learning_rate: that share at its highest: it rises for 40 steps and falls to zero along
             half a cosine.
         feature_weight: λ, see `reconstruction_terms`.
@@ -339,9 +412,7 @@ def train_decoder(
         settings: those of `coursekit.core.training.run`.
     """
     decoder = autoencoder.decoder
-    convolutions = [layer for layer in decoder if isinstance(layer, nn.Conv2d)]
-    groups = [{"params": list(each.parameters()), "size": 1.0} for each in convolutions]
-    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    optimiser = _optimiser(decoder)
 
     def begin(images: Tensor) -> None:
         calibrate(decoder, autoencoder.encode(images).float())
@@ -349,21 +420,21 @@ def train_decoder(
             begin_from(decoder, shallower)
         if shallower is not None and examples is not None:
             begin_linear(autoencoder, shallower, examples)
-        for group, layer in zip(optimiser.param_groups, convolutions, strict=True):
-            group["size"] = float(layer.weight.detach().square().mean().sqrt())
+        if shallower is not None and examples is not None and front_steps:
+            fit_front(autoencoder, shallower, examples, front_steps)
+        for group, fresh in zip(
+            optimiser.param_groups, _optimiser(decoder).param_groups, strict=True
+        ):
+            group["size"] = fresh["size"]
 
     def step(number: int) -> dict[str, Tensor]:
         images = next(batches)["image"]
         if number == 1:
             begin(images)
         rate = learning_rate * min(number / 40, 1) * cosine(number, steps)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["size"]
         with training.autocast(images.device, precision):
             terms = reconstruction_terms(autoencoder, images, feature_weight)
-        optimiser.zero_grad()
-        sum(terms.values()).backward()
-        optimiser.step()
+        _update(optimiser, terms["pixel"] + terms["feature"], rate)
         return terms
 
     state = {"decoder": decoder, "optimiser": optimiser, "batches": batches}

@@ -24,6 +24,7 @@ from coursekit.wct_networks import (
     begin_from,
     begin_linear,
     calibrate,
+    fit_front,
     layer_of,
     load_decoder,
     measure,
@@ -155,6 +156,19 @@ def test_a_deep_decoder_begins_near_the_shallower_one(cat: Tensor) -> None:
     begin_linear(autoencoder, shallower, images)
     with torch.no_grad():
         assert ((autoencoder(images) - images) ** 2).mean() < 0.6 * images.var()
+
+
+def test_the_front_learns_the_shallower_decoders_activations(cat: Tensor) -> None:
+    torch.manual_seed(0)
+    autoencoder, shallower = Autoencoder(Decoder(3, COURSE_WIDTHS)), load_decoder(2)
+    calibrate(autoencoder.decoder, autoencoder.encode(cat))
+    begin_from(autoencoder.decoder, shallower)
+    before = {k: v.clone() for k, v in autoencoder.decoder.state_dict().items()}
+    history = fit_front(autoencoder, shallower, cat, steps=40, learning_rate=0.03, batch=1)
+    assert history[-1] < 0.7 * history[0]
+    after = autoencoder.decoder.state_dict()
+    moved = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
+    assert moved == {"conv3_1", "conv2_2", "conv2_1"}  # the copied layers stay
 
 
 # --- Autoencoders and their loss -----------------------------------------------------------------

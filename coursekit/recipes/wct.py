@@ -22,10 +22,11 @@ from coursekit.wct_networks import (
 )
 
 SIZE, BATCH = 128, 2
-# Steps of each level as a share of those of the deepest two, which begin with more.
-SHARES = {1: 1.8, 2: 1.4, 3: 1.3, 4: 1.0, 5: 1.0}
-# From this level on the layers that nothing is copied to begin with a linear guess.
-LINEAR_FROM, EXAMPLES = 4, 64
+# Steps of each level as a share of the number asked for; the deep ones begin with more.
+SHARES = {1: 1.8, 2: 1.4, 3: 1.3, 4: 1.0, 5: 0.65}
+RATES = {1: 0.05, 2: 0.05, 3: 0.05, 4: 0.03, 5: 0.01}
+# Crops for the start of the deep levels, and steps on their activations before the paper's loss.
+EXAMPLES, FRONT_STEPS = {4: 64, 5: 512}, {5: 500}
 HELD_OUT = ("chelsea", "coffee", "china", "astronaut")
 
 
@@ -48,7 +49,7 @@ def course(
         folder: keeps a ``checkpoint.pt`` a level while it trains, and the results. A level that
             is done is not trained again.
         photos: a folder of photographs to train on; its subfolders count.
-        steps: training steps of levels 4 and 5; the others take their share (`SHARES`).
+        steps: training steps of level 4; the others take their share (`SHARES`).
         seed: of everything.
         progress: show a progress bar.
 
@@ -94,8 +95,8 @@ def _train(
     device = runtime.best_device()
     runtime.seed_everything(seed)
     decoder = Decoder(level, COURSE_WIDTHS)
-    linear = level >= LINEAR_FROM
-    examples = crops.batch(range(EXAMPLES), device)["image"] if linear else None
+    count = EXAMPLES.get(level)
+    examples = crops.batch(range(count), device)["image"] if count else None
     autoencoder = Autoencoder(decoder, precision="bfloat16").to(device)
     result = train_decoder(
         autoencoder,
@@ -103,7 +104,8 @@ def _train(
         steps=steps,
         shallower=shallower,
         examples=examples,
-        learning_rate=0.05 if examples is None else 0.03,
+        front_steps=FRONT_STEPS.get(level, 0),
+        learning_rate=RATES[level],
         folder=folder / f"level{level}",
         checkpoint_every=100,
         seed=seed,
