@@ -142,6 +142,19 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
+def exercises(options: argparse.Namespace) -> int:
+    """list the exercises; with --score, how many wrong answers their checks reject"""
+    from coursekit.exercises import engine, score
+
+    for topic in options.topics:
+        if topic not in engine.TOPICS:
+            there = ", ".join(engine.TOPICS)
+            raise SettingError(f"There is no topic {topic!r}. Choose from {there}.")
+    for line in score.table(options.topics, scored=options.score):
+        print(line, flush=True)
+    return 0
+
+
 def badge(options: argparse.Namespace) -> int:
     """write the course's GitHub name into course.toml, every notebook and the README"""
     from coursekit import notebooks
@@ -168,7 +181,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"coursekit {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     added = {}
-    for function in (doctor, fetch, run, render, train, solve, release, report, badge, strip):
+    for function in (
+        doctor,
+        fetch,
+        run,
+        render,
+        train,
+        solve,
+        release,
+        report,
+        exercises,
+        badge,
+        strip,
+    ):
         text = function.__doc__ or ""
         added[function] = commands.add_parser(function.__name__, help=text, description=text)
         added[function].set_defaults(function=function)
@@ -181,6 +206,10 @@ def _parser() -> argparse.ArgumentParser:
         added[function].add_argument("--out", type=Path, default=Path(folder), metavar="FOLDER")
     for function in (render, strip, solve, release):
         added[function].add_argument("notebooks", nargs="*", metavar="NN")
+    added[exercises].add_argument("topics", nargs="*", metavar="TOPIC")
+    added[exercises].add_argument(
+        "--score", action="store_true", help="change each reference in many ways and check that"
+    )
     added[report].add_argument("submissions", type=Path, metavar="SUBMISSIONS")
     for function, place, kind in (
         (solve, "build/solved", "FOLDER"),

@@ -72,7 +72,7 @@ def test_the_reference_passes_and_cases_are_reproducible(exercise: Exercise) -> 
     ("exercise", "mistake"), MISTAKES, ids=lambda value: getattr(value, "id", None) or value.name
 )
 def test_every_mistake_is_found_and_named(exercise: Exercise, mistake: Mistake) -> None:
-    result = check(exercise.id, mistake.wrong)
+    result = check(exercise.id, mistake.of(exercise.reference))
     assert result.status == "wrong"
     assert result.mistake == mistake.name, str(result)
     assert mistake.symptom in str(result)

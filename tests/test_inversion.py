@@ -377,7 +377,7 @@ def test_stub_reference_and_every_mistake(exercise: engine.Exercise) -> None:
     assert engine.check(exercise.id, exercise.reference).passed
     assert len(exercise.mistakes) >= 3 and len(exercise.hints) == 3
     for mistake in exercise.mistakes:
-        result = engine.check(exercise.id, mistake.wrong)
+        result = engine.check(exercise.id, mistake.of(exercise.reference))
         assert result.status == "wrong"
         assert result.mistake == mistake.name, str(result)
 

@@ -384,7 +384,7 @@ def test_exercise_stub_and_reference(exercise: engine.Exercise) -> None:
     ("exercise", "mistake"), MISTAKES, ids=[f"{e.id}-{m.name}" for e, m in MISTAKES]
 )
 def test_every_mistake_is_named(exercise: engine.Exercise, mistake: engine.Mistake) -> None:
-    result = engine.check(exercise.id, mistake.wrong)
+    result = engine.check(exercise.id, mistake.of(exercise.reference))
     assert (result.status, result.mistake) == ("wrong", mistake.name)
 
 

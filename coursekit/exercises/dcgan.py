@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from coursekit import dcgan
@@ -42,7 +43,8 @@ def _with_label(label: float, *sizes: int) -> Callable[[], tuple[Tensor, Tensor,
 
 def smoothed_loss(real_logits: Tensor, fake_logits: Tensor, real_label: float) -> Tensor:
     """The discriminator's loss with the label ``real_label`` for real images only."""
-    return dcgan.discriminator_loss(real_logits, fake_logits, real_label=real_label)
+    real_part = real_label * F.softplus(-real_logits) + (1 - real_label) * F.softplus(real_logits)
+    return real_part.mean() + F.softplus(fake_logits).mean()
 
 
 # --- Losses --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from coursekit import fast_style, fast_style_networks, texture
+from coursekit import fast_style_networks, texture
 from coursekit.core.losses import gram_matrix
 from coursekit.core.runtime import generator
 from coursekit.exercises.engine import Unusable
@@ -45,8 +45,13 @@ def style_term(
 def training_step(
     network: nn.Module, optimiser: Optimizer, objective: Any, photographs: Tensor
 ) -> Tensor:
-    """`fast_style.training_step`; the sum of its terms."""
-    return sum(fast_style.training_step(network, optimiser, objective, photographs).values())
+    """`fast_style.training_step` written out; the sum of its terms."""
+    content = objective.content_features(photographs)
+    loss = sum(objective(network(photographs), content).values())
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.detach()
 
 
 # --- Inputs --------------------------------------------------------------------------------------

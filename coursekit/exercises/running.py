@@ -35,6 +35,7 @@ class Trial:
     answer: Answer
     topic: tuple[Exercise, ...] = ()
     guard: Guard = field(default_factory=Guard)
+    explain: bool = True
 
     def __post_init__(self) -> None:
         self.blocked = blocking.closed_to(self.exercise, self.topic)

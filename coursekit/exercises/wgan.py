@@ -72,16 +72,21 @@ def _module(limit: float) -> Callable[[], tuple[nn.Module, float]]:
 
 
 def clip_weights(critic: nn.Module, limit: float) -> dict[str, Tensor]:
-    """`wgan.clip_weights`, and what the weights are then."""
-    wgan.clip_weights(critic, limit)
+    """Clip in place, and say what the weights are then (Arjovsky et al. 2017, alg. 1)."""
+    with torch.no_grad():
+        for parameter in critic.parameters():
+            parameter.clamp_(-limit, limit)
     return dict(critic.named_parameters())
 
 
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
 ) -> Tensor:
-    """`wgan.gradient_penalty` with given ε."""
-    return wgan.gradient_penalty(critic, real, fake, epsilon=epsilon)
+    """The mean of (‖∇D(x̂)‖ − 1)² with given ε (Gulrajani et al. 2017, eq. 3)."""
+    share = epsilon.reshape(-1, *[1] * (real.dim() - 1))
+    points = (share * real + (1 - share) * fake).detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 
 EXERCISES = (
