@@ -2,102 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from coursekit import wct
-from coursekit.core.runtime import generator
+from coursekit.exercises import wct_cases as cases
 from coursekit.exercises import wct_wrong as wrong
 from coursekit.exercises.engine import Case, Exercise, Mistake
 
 # float32 eigenvectors differ a little from machine to machine; mistakes differ by much more.
 _EIGEN = 2e-3
-
-# --- Inputs --------------------------------------------------------------------------------------
-
-
-def _maps(*shape: int, seed: int) -> Tensor:
-    """Features whose channels correlate, with sizes and means of their own."""
-    random = generator(seed)
-    n, c, h, w = shape
-    mix = 0.4 * torch.randn(n, c, c, generator=random) + torch.eye(c)
-    mix = mix * torch.linspace(0.7, 1.8, c).view(1, c, 1)
-    means = torch.linspace(2, -1, c).view(1, c, 1) * torch.arange(1, n + 1).view(n, 1, 1)
-    return (mix @ torch.randn(n, c, h * w, generator=random) + means).view(shape)
-
-
-def _stacks(*shapes: tuple[int, ...]) -> Callable[[], tuple[Tensor, ...]]:
-    return lambda: tuple(_maps(*shape, seed=index) for index, shape in enumerate(shapes))
-
-
-def _nearly_repeated_channel() -> tuple[Tensor]:
-    """One direction has about 1e-7 of the largest variance."""
-    features = _maps(1, 5, 6, 9, seed=4)
-    noise = 0.002 * torch.randn(1, 6, 9, generator=generator(17))
-    features[:, 3] = features[:, 0] - features[:, 1] + noise
-    return (features,)
-
-
-def _white(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed))
-
-
-def _one_style() -> tuple[Tensor, Tensor]:
-    return _white(3, 4, 5, 6, seed=5), _maps(1, 4, 7, 4, seed=6)
-
-
-def _two_styles() -> tuple[Tensor, Tensor]:
-    return _white(2, 4, 3, 8, seed=7), _maps(2, 4, 9, 6, seed=8)
-
-
-def _blended(strength: float) -> Callable[[], tuple[Tensor, Tensor, float]]:
-    return lambda: (_maps(2, 3, 4, 5, seed=9), _maps(2, 3, 4, 5, seed=10), strength)
-
-
-def _several(*shares: float) -> Callable[[], tuple[list[Tensor], list[float]]]:
-    return lambda: ([_maps(2, 3, 4, 5, seed=11 + k) for k in range(len(shares))], list(shares))
-
-
-def _masked(height: int, width: int) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
-    def make() -> tuple[Tensor, Tensor, Tensor]:
-        mask = torch.rand(1, 1, height, width, generator=generator(14))
-        mask = (mask + torch.linspace(-0.3, 0.6, width)).clamp(0, 1).square()
-        return _maps(2, 3, 4, 6, seed=12), _maps(2, 3, 4, 6, seed=13), mask
-
-    return make
-
-
-def _encode(picture: Tensor, level: int) -> Tensor:
-    """A toy encoder: smaller maps and other channels the deeper the level."""
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator(level)))[0]
-    pooled = F.avg_pool2d(picture, level) if level > 1 else picture
-    return torch.einsum("dc,nchw->ndhw", turn, pooled)
-
-
-def _decode(features: Tensor, level: int) -> Tensor:
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator(level)))[0]
-    picture = torch.einsum("cd,nchw->ndhw", turn, features)
-    return F.interpolate(picture, scale_factor=level) if level > 1 else picture
-
-
-def _toy_transform(content: Tensor, style: Tensor) -> Tensor:
-    """Mean and deviation over all positions and channels: enough to see what goes where."""
-    shifted = content - content.mean((2, 3), keepdim=True)
-    return 1.3 * shifted + style.mean((2, 3), keepdim=True)
-
-
-def _levels(*levels: int) -> Callable[[], tuple[object, ...]]:
-    def make() -> tuple[object, ...]:
-        content = torch.rand(2, 3, 12, 24, generator=generator(15))
-        style = torch.rand(1, 3, 24, 12, generator=generator(16)).square()
-        styles = {level: (1 + 0.2 * level) * _encode(style, level) for level in (1, 2, 3, 4)}
-        return content, styles, _encode, _decode, _toy_transform, levels
-
-    return make
-
 
 # --- Whitening -----------------------------------------------------------------------------------
 
@@ -116,9 +27,9 @@ def whiten(features):
 '''.strip(),
     reference=wct.whiten,
     cases=(
-        Case("two pictures, 5 channels", _stacks((2, 5, 6, 9)), tolerance=_EIGEN),
-        Case("a channel is nearly the difference of two", _nearly_repeated_channel, _EIGEN),
-        Case("more channels than positions", _stacks((1, 8, 2, 3)), tolerance=_EIGEN),
+        Case("two pictures, 5 channels", cases.stacks((2, 5, 6, 9)), tolerance=_EIGEN),
+        Case("a channel is nearly the difference of two", cases.nearly_repeated_channel, _EIGEN),
+        Case("more channels than positions", cases.stacks((1, 8, 2, 3)), tolerance=_EIGEN),
     ),
     hints=(
         "Three steps: flatten to (N, C, M) and take each channel's mean away; the covariance; a "
@@ -227,8 +138,8 @@ def colour(whitened, style):
 '''.strip(),
     reference=wct.colour,
     cases=(
-        Case("one style for three pictures", _one_style, tolerance=_EIGEN),
-        Case("a style for each picture", _two_styles, tolerance=_EIGEN),
+        Case("one style for three pictures", cases.one_style, tolerance=_EIGEN),
+        Case("a style for each picture", cases.two_styles, tolerance=_EIGEN),
     ),
     hints=(
         "It is whitening backwards, with the statistics of the other picture.",
@@ -320,9 +231,9 @@ def blend(transformed, content, strength):
 '''.strip(),
     reference=wct.blend,
     cases=(
-        Case("a strength of 0.3", _blended(0.3)),
-        Case("a strength of 1", _blended(1.0)),
-        Case("more than the whole style", _blended(1.4)),
+        Case("a strength of 0.3", cases.blended(0.3)),
+        Case("a strength of 1", cases.blended(1.0)),
+        Case("more than the whole style", cases.blended(1.4)),
     ),
     hints=(
         "What should come out for strength 0, and what for strength 1?",
@@ -386,8 +297,8 @@ def mix_styles(transformed, shares):
 '''.strip(),
     reference=wct.mix_styles,
     cases=(
-        Case("two styles, shares 3 and 1", _several(3.0, 1.0)),
-        Case("three styles, shares that sum to 1", _several(0.2, 0.5, 0.3)),
+        Case("two styles, shares 3 and 1", cases.several(3.0, 1.0)),
+        Case("three styles, shares that sum to 1", cases.several(0.2, 0.5, 0.3)),
     ),
     hints=(
         "A weighted mean of the tensors in the list.",
@@ -445,8 +356,8 @@ def mix_by_mask(inside, outside, mask):
 '''.strip(),
     reference=wct.mix_by_mask,
     cases=(
-        Case("a mask of the picture's size", _masked(32, 48), tolerance=1e-3),
-        Case("a mask of another shape", _masked(21, 13), tolerance=1e-3),
+        Case("a mask of the picture's size", cases.masked(32, 48), tolerance=1e-3),
+        Case("a mask of another shape", cases.masked(21, 13), tolerance=1e-3),
     ),
     hints=(
         "First bring the mask to the size of the maps, then blend position by position.",
@@ -517,8 +428,8 @@ def level_by_level(content, styles, encode, decode, transform, levels):
 '''.strip(),
     reference=wct.level_by_level,
     cases=(
-        Case("levels 3, 2, 1", _levels(3, 2, 1)),
-        Case("levels 1, 4, 2", _levels(1, 4, 2)),
+        Case("levels 3, 2, 1", cases.levels(3, 2, 1)),
+        Case("levels 1, 4, 2", cases.levels(1, 4, 2)),
     ),
     hints=(
         "One loop, and one variable that holds the picture as it is so far.",
