@@ -12,7 +12,8 @@ import pytest
 import torch
 from conftest import stub_of
 
-from coursekit.exercises import engine, running
+from coursekit.exercises import blocking, engine, running
+from coursekit.exercises.declarations import DIFFICULTIES
 from coursekit.exercises.engine import Exercise, Mistake, check
 
 HERE = [
@@ -76,6 +77,54 @@ def test_every_mistake_is_found_and_named(exercise: Exercise, mistake: Mistake) 
     assert result.status == "wrong"
     assert result.mistake == mistake.name, str(result)
     assert mistake.symptom in str(result)
+
+
+ALTERNATIVES = [(exercise, other) for exercise in EXERCISES for other in exercise.alternatives]
+
+
+@pytest.mark.parametrize(
+    ("exercise", "other"),
+    ALTERNATIVES,
+    ids=lambda value: getattr(value, "id", None) or value.__name__,
+)
+def test_right_answers_in_other_words_pass(
+    exercise: Exercise, other: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the course's own functions closed as they are for a student."""
+    monkeypatch.setattr(blocking, "_open", 0)
+    result = check(exercise.id, other)
+    assert result.passed, str(result)
+    assert result.note == ""
+
+
+def test_the_first_topics_have_two_alternatives_and_five_mistakes_each() -> None:
+    for topic in ("inversion", "texture", "gatys"):
+        for exercise in engine.of_topic(topic):
+            assert len(exercise.alternatives) >= 2, exercise.id
+            assert len(exercise.mistakes) >= 5, exercise.id
+            assert exercise.properties, exercise.id
+    for topic in ("dcgan", "wgan", "cgan"):
+        assert all(len(exercise.mistakes) >= 5 for exercise in engine.of_topic(topic))
+
+
+def test_exercises_are_easy_core_and_hard() -> None:
+    assert {exercise.difficulty for exercise in EXERCISES} <= set(DIFFICULTIES)
+    for topic in ("inversion", "texture", "gatys", "dcgan", "wgan", "cgan"):
+        assert {e.difficulty for e in engine.of_topic(topic)} == set(DIFFICULTIES), topic
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
+def test_solved_editions_pass_with_the_courses_functions_closed(
+    exercise: Exercise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `coursekit solve` writes into the answer cell."""
+    from coursekit import instructor
+
+    monkeypatch.setattr(blocking, "_open", 0)
+    space: dict[str, Any] = {}
+    exec(instructor.solution(exercise), space)
+    result = check(exercise.id, space[exercise.name])
+    assert result.passed, str(result)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)

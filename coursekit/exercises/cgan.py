@@ -53,6 +53,7 @@ def join_latent(latent, label, classes):
             "Class 2 is not twice class 1. How do you write a class so that no class is larger?",
             "torch.nn.functional.one_hot gives integers; torch.cat wants what z is.",
         ),
+        difficulty="easy",
         mistakes=(
             Mistake(
                 "label first",
@@ -309,6 +310,7 @@ def round_losses(generator, discriminator, real, latent, label):
             "Three times a network is asked about images. Which label does it hear each time?",
             "d_loss sees fake.detach(), g_loss sees fake; everybody hears `label`.",
         ),
+        difficulty="hard",
         mistakes=(
             Mistake(
                 "not detached",
@@ -433,6 +435,7 @@ def agreement_by_class(read, asked, classes):
             "All images asked for as k, whatever they were read as.",
             "torch.bincount with minlength=classes, twice; mind the division by zero.",
         ),
+        difficulty="easy",
         mistakes=(
             Mistake(
                 "one share for all",

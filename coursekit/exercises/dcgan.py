@@ -184,6 +184,7 @@ def generator_loss(fake_logits):
         "It is a cross-entropy with the label 1, for generated images.",
         "Minus the mean of F.logsigmoid; or F.softplus, with the right sign inside.",
     ),
+    difficulty="easy",
     mistakes=(
         Mistake(
             "saturating",
@@ -274,6 +275,7 @@ def smoothed_loss(real_logits, fake_logits, real_label):
         "binary_cross_entropy_with_logits takes any label in [0, 1]: a tensor full of real_label "
         "for the real logits, zeros for the others.",
     ),
+    difficulty="hard",
     mistakes=(
         Mistake(
             "two-sided",

@@ -365,6 +365,7 @@ def play_round(generator, discriminator, g_optimiser, d_optimiser, real, z):
         "the discriminator's new logits for the images, not detached. Empty the gradients right "
         "before each backward().",
     ),
+    difficulty="hard",
     mistakes=(
         Mistake(
             "not detached",

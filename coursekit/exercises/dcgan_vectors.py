@@ -61,6 +61,7 @@ def arithmetic(plus, minus, target):
         "A group is (n, latent). The mean runs over the faces and leaves (latent,).",
         "mean(0) of each group, then two signs.",
     ),
+    difficulty="easy",
     mistakes=(
         Mistake(
             "sum",
@@ -147,6 +148,7 @@ def slerp(start, end, share):
         "Where the angle is 0, both sines are 0 as well. Keep the cosine a little away from ±1 "
         "with clamp before you take acos.",
     ),
+    difficulty="hard",
     mistakes=(
         Mistake(
             "straight line",

@@ -10,6 +10,8 @@ from torch import Tensor
 from coursekit import gatys
 from coursekit.core import losses
 from coursekit.core.runtime import generator
+from coursekit.exercises import gatys_right as right
+from coursekit.exercises import gatys_wrong as wrong
 from coursekit.exercises.engine import Case, Exercise, Mistake
 
 Grams = Sequence[Mapping[str, Tensor]]
@@ -74,18 +76,6 @@ def _style_part(features: Mapping[str, Tensor], grams: Mapping[str, Tensor]) -> 
     return sum(losses.style_loss(losses.gram_matrix(features[n]), a) for n, a in grams.items())
 
 
-def _without_grams(
-    features: Mapping[str, Tensor],
-    content: Mapping[str, Tensor],
-    grams: Mapping[str, Tensor],
-    alpha: float,
-    beta: float,
-) -> Tensor:
-    """The style term measures features, whatever the style is."""
-    energy = sum(features[name].square().sum() for name in grams) / len(grams)
-    return total_loss(features, content, grams, alpha, 0.0) + beta * energy
-
-
 def gradient_step(image: Tensor, gradient: Tensor, step_size: float) -> Tensor:
     """One step of gradient descent on the pixels, kept in [0, 1]."""
     return (image - step_size * gradient).clamp(0, 1)
@@ -93,37 +83,6 @@ def gradient_step(image: Tensor, gradient: Tensor, step_size: float) -> Tensor:
 
 def _descent_inputs() -> tuple[Tensor, Tensor, float]:
     return torch.rand(2, 3, 4, 5, generator=generator(3)), _random(2, 3, 4, 5, seed=4), 0.7
-
-
-def _mixed(transform: Callable[[Grams, Sequence[float]], Sequence[float]]) -> Callable[..., object]:
-    """Gram matrices summed with shares that are wrong."""
-
-    def wrong(grams: Grams, weights: Sequence[float]) -> dict[str, Tensor]:
-        shares = transform(grams, weights)
-        return {
-            name: sum(share * each[name] for share, each in zip(shares, grams, strict=True))
-            for name in grams[0]
-        }
-
-    return wrong
-
-
-def _yiq_swapped(result: Tensor, content: Tensor) -> Tensor:
-    return gatys.keep_colours(content, result)
-
-
-def _rgb_first_channel(result: Tensor, content: Tensor) -> Tensor:
-    return torch.cat([result[:, :1], content[:, 1:]], dim=1)
-
-
-def _mean_of_rgb(result: Tensor, content: Tensor) -> Tensor:
-    shift = result.mean(1, keepdim=True) - content.mean(1, keepdim=True)
-    return (content + shift).clamp(0, 1)
-
-
-def _unclamped(result: Tensor, content: Tensor) -> Tensor:
-    yiq = torch.cat([gatys.rgb_to_yiq(result)[:, :1], gatys.rgb_to_yiq(content)[:, 1:]], dim=1)
-    return gatys.yiq_to_rgb(yiq)
 
 
 EXERCISES = (
@@ -146,6 +105,9 @@ def content_loss(features, target):
             "The sum runs over channels and positions. What should happen with the batch?",
             "Half of the sum over everything, divided by the number of images.",
         ),
+        difficulty="easy",
+        alternatives=(right.content_by_mean, right.content_by_einsum),
+        properties=right.CONTENT,
         mistakes=(
             Mistake(
                 "mean",
@@ -173,9 +135,10 @@ def content_loss(features, target):
             ),
             Mistake(
                 "detached",
-                lambda f, p: losses.content_loss(f.detach(), p) + 0 * p.sum(),
+                wrong.cut,
                 "The value is right, but nothing flows back to the features.",
                 "a .detach() or no_grad() on the side of the image that is being made.",
+                wraps=True,
             ),
         ),
     ),
@@ -205,6 +168,9 @@ def total_loss(features, content, grams, alpha, beta):
             "from `features` before it can be compared?",
             "One Gram matrix a style layer, one loss a matrix, the mean of those losses.",
         ),
+        difficulty="hard",
+        alternatives=(right.total_by_loops, right.total_by_einsum),
+        properties=right.TOTAL,
         mistakes=(
             Mistake(
                 "weights swapped",
@@ -242,7 +208,7 @@ def total_loss(features, content, grams, alpha, beta):
             ),
             Mistake(
                 "no Gram matrix",
-                _without_grams,
+                wrong.without_grams,
                 "The style term does not depend on the style targets.",
                 "features are compared where Gram matrices should be.",
             ),
@@ -264,6 +230,9 @@ def gradient_step(image, gradient, step_size):
             "A pixel is a colour: what must hold for it after the step?",
             "Subtract step_size times the gradient, then clamp.",
         ),
+        difficulty="easy",
+        alternatives=(right.step_by_parts, right.step_on_a_copy),
+        properties=right.STEP,
         mistakes=(
             Mistake(
                 "uphill",
@@ -282,6 +251,18 @@ def gradient_step(image, gradient, step_size):
                 lambda x, g, step: (x - step * g.sign()).clamp(0, 1),
                 "All pixels move equally far.",
                 "the sign of the gradient is used, not the gradient.",
+            ),
+            Mistake(
+                "gradient of unit length",
+                lambda x, g, step: (x - step * g / g.norm()).clamp(0, 1),
+                "Your step is as long as step_size says, however steep the loss is.",
+                "the gradient is divided by its norm; plain descent uses it as it is.",
+            ),
+            Mistake(
+                "gradient clamped",
+                lambda x, g, step: (x - step * g.clamp(0, 1)).clamp(0, 1),
+                "Pixels only ever become darker.",
+                "the clamp is put around the gradient, too; only the image has a range.",
             ),
         ),
     ),
@@ -308,24 +289,45 @@ def mix_grams(grams, weights):
             "What must the weights sum to, so that three equal styles give that style back?",
             "Scale the weights first; then a dict over the layers, a sum over the styles.",
         ),
+        difficulty="core",
+        alternatives=(right.mixed_by_tensordot, right.mixed_one_by_one),
+        properties=right.MIXED,
         mistakes=(
             Mistake(
                 "weights not scaled",
-                _mixed(lambda grams, weights: weights),
+                wrong.mixed(lambda grams, weights: weights),
                 "Right as long as the weights sum to 1.",
                 "the weights are not divided by their sum.",
             ),
             Mistake(
                 "plain mean",
-                _mixed(lambda grams, weights: [1 / len(grams)] * len(grams)),
+                wrong.mixed(lambda grams, weights: [1 / len(grams)] * len(grams)),
                 "Every style counts the same.",
                 "the weights are not used.",
             ),
             Mistake(
                 "divided by the number of styles",
-                _mixed(lambda grams, weights: [w / len(grams) for w in weights]),
+                wrong.mixed(lambda grams, weights: [w / len(grams) for w in weights]),
                 "Too small by a constant factor.",
                 "the sum is divided by the number of styles, not by the sum of the weights.",
+            ),
+            Mistake(
+                "softmax",
+                wrong.mixed(wrong.softmax),
+                "A style with weight 0 still counts.",
+                "softmax of the weights; dividing by their sum is all that is asked for.",
+            ),
+            Mistake(
+                "largest weight only",
+                wrong.mixed(wrong.largest),
+                "One style has it all.",
+                "the style with the largest weight is picked, the others are dropped.",
+            ),
+            Mistake(
+                "weights in another order",
+                wrong.mixed(lambda grams, weights: [w / sum(weights) for w in reversed(weights)]),
+                "Each style has another one's weight.",
+                "the weights are walked backwards.",
             ),
         ),
     ),
@@ -348,30 +350,45 @@ def keep_colours(result, content):
             "Take channel 0 from one picture, channels 1 and 2 from the other.",
             "torch.cat along dim=1, back to RGB, then see whether every value is still a colour.",
         ),
+        difficulty="core",
+        alternatives=(right.colours_by_luminance, right.colours_in_place),
+        properties=right.COLOURS,
         mistakes=(
             Mistake(
                 "swapped",
-                _yiq_swapped,
+                wrong.swapped,
                 "You kept the brightness of the content and the colours of the result.",
                 "the two pictures are swapped.",
             ),
             Mistake(
                 "in RGB",
-                _rgb_first_channel,
+                wrong.rgb_first_channel,
                 "The red channel went where the luminance should go.",
                 "the pictures were not converted to YIQ.",
             ),
             Mistake(
                 "mean brightness",
-                _mean_of_rgb,
+                wrong.mean_of_rgb,
                 "The brightness is slightly off.",
                 "brightness as the plain mean of R, G and B; YIQ weighs them 0.299, 0.587, 0.114.",
             ),
             Mistake(
                 "no clamp",
-                _unclamped,
+                wrong.unclamped,
                 "Some values leave [0, 1].",
                 "the clamp after the conversion back to RGB is missing.",
+            ),
+            Mistake(
+                "clamped too early",
+                wrong.clamped_in_yiq,
+                "Some hues are gone: greens and blues turn grey.",
+                "I and Q may be negative; the clamp to [0, 1] belongs after the way back to RGB.",
+            ),
+            Mistake(
+                "brightness averaged",
+                wrong.half_way,
+                "The brightness is that of neither picture.",
+                "the two luminances are averaged; take the result's alone.",
             ),
         ),
     ),

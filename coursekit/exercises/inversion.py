@@ -10,6 +10,7 @@ from torch import Tensor
 from coursekit import inversion
 from coursekit.core import losses
 from coursekit.core.runtime import generator
+from coursekit.exercises import inversion_right as right
 from coursekit.exercises import inversion_wrong as wrong
 from coursekit.exercises.engine import Case, Exercise, Mistake
 
@@ -94,6 +95,9 @@ def total_variation(images):
         "Square and sum both differences separately (their shapes differ), add the two sums, then "
         "divide by the number of pictures.",
     ),
+    difficulty="easy",
+    alternatives=(right.variation_by_diff, right.variation_by_picture),
+    properties=right.VARIATION,
     mistakes=(
         Mistake(
             "across only",
@@ -131,6 +135,13 @@ def total_variation(images):
             "The value grows with the number of pictures.",
             "the sum is not divided by N.",
         ),
+        Mistake(
+            "cut from the graph",
+            wrong.cut,
+            "The value is right, but no gradient reaches the picture.",
+            "a detach(), item() or no_grad() cuts the loss off from its pixels.",
+            wraps=True,
+        ),
     ),
 )
 
@@ -157,6 +168,9 @@ def feature_loss(features, target):
         "Divide the (N,) sums of squared differences by the sums of the squared target, then take "
         "the mean of the ratios.",
     ),
+    difficulty="core",
+    alternatives=(right.relative_by_image, right.relative_by_einsum),
+    properties=right.RELATIVE,
     mistakes=(
         Mistake(
             "not relative",
@@ -188,6 +202,13 @@ def feature_loss(features, target):
             "The loss grows with the number of images.",
             "the ratios are summed over the batch; the mean is asked for.",
         ),
+        Mistake(
+            "cut from the graph",
+            wrong.cut,
+            "The value is right, but no gradient reaches the features.",
+            "a detach(), item() or no_grad() cuts the loss off from the features.",
+            wraps=True,
+        ),
     ),
 )
 
@@ -215,6 +236,9 @@ def gradient_step(images, loss, rate):
         "torch.autograd.grad(value, copy) returns a tuple with one gradient.",
         "Downhill is against the gradient. Clamp after the step, and detach what you return.",
     ),
+    difficulty="hard",
+    alternatives=(right.step_by_backward, right.step_by_function),
+    properties=right.STEP,
     mistakes=(
         Mistake(
             "uphill",
@@ -271,6 +295,9 @@ def psnr(images, others):
         "The mean runs over channels and pixels of one pair: the result has N numbers.",
         "10 log10(peak² / MSE), and the peak of a picture in [0, 1] is 1.",
     ),
+    difficulty="easy",
+    alternatives=(right.decibels_of_the_root, right.decibels_by_pair),
+    properties=right.DECIBELS,
     mistakes=(
         Mistake(
             "peak of 255",
@@ -334,6 +361,9 @@ def unit_feature_distance(features, others):
         "A small number below the line saves positions where all channels are 0.",
         "Subtract the two unit maps, square, sum over the channels, average over height and width.",
     ),
+    difficulty="hard",
+    alternatives=(right.unit_by_norm, right.unit_by_cosine),
+    properties=right.UNIT,
     mistakes=(
         Mistake(
             "not scaled",

@@ -13,6 +13,12 @@ from coursekit.core import losses
 Loss: TypeAlias = Callable[[Tensor], Tensor]
 Update: TypeAlias = Callable[[Tensor, Tensor, float], Tensor]
 
+
+def cut(right: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The right value, to which no gradient belongs."""
+    return lambda images, *others: right(images.detach(), *others)
+
+
 # --- Total variation
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from coursekit import texture
 from coursekit.core import losses
 from coursekit.core.runtime import generator
+from coursekit.exercises import texture_right as right
 from coursekit.exercises import texture_wrong as wrong
 from coursekit.exercises.engine import Case, Exercise, Mistake
 
@@ -99,6 +100,9 @@ def match_channel_statistics(image, reference):
         "Stretch by the ratio of two standard deviations (correction=0). Where the picture's is 0, "
         "divide by a small positive number instead.",
     ),
+    difficulty="core",
+    alternatives=(right.statistics_by_loops, right.statistics_by_rows),
+    properties=right.STATISTICS,
     mistakes=(
         Mistake(
             "batch pooled",
@@ -177,6 +181,20 @@ def _shared_mistakes(prepare: wrong.Prepare) -> tuple[Mistake, ...]:
             "Every picture of the batch has the same matrix.",
             "the batch axis is flattened together with the positions.",
         ),
+        Mistake(
+            "first picture for all",
+            wrong.first_for_all,
+            "Every picture of the batch has the first one's matrix.",
+            "an index [0] where the whole batch belongs.",
+            wraps=True,
+        ),
+        Mistake(
+            "cut from the graph",
+            wrong.cut,
+            "The values are right, but no gradient reaches the input.",
+            "a detach(), numpy() or no_grad() on the way.",
+            wraps=True,
+        ),
     )
 
 
@@ -204,6 +222,9 @@ def colour_covariance(images):
         "Rows times rows: X Xᵀ is (C, M) times (M, C). `@` does it for the whole batch; `.mT` "
         "transposes the last two axes.",
     ),
+    difficulty="core",
+    alternatives=(right.covariance_of_products, right.covariance_by_picture),
+    properties=right.COVARIANCE,
     mistakes=(
         *_shared_mistakes(wrong.centred),
         Mistake(
@@ -244,6 +265,9 @@ def gram_matrix(features):
         "The sum over positions k of F[i, k] F[j, k] is one matrix product of F with its own "
         "transpose. Mind which side the transpose is on, and what to divide by.",
     ),
+    difficulty="core",
+    alternatives=(right.gram_by_einsum, right.gram_by_loops),
+    properties=right.GRAM,
     mistakes=(
         *_shared_mistakes(wrong.same),
         Mistake(
@@ -320,6 +344,9 @@ def style_loss(gram, target):
         "axis is which?",
         "Sum over i and j, divide by four times the number of entries, then average the batch.",
     ),
+    difficulty="easy",
+    alternatives=(right.style_by_mean, right.style_by_picture),
+    properties=right.STYLE,
     mistakes=_loss_mistakes(),
 )
 
@@ -348,6 +375,9 @@ def texture_loss(features, targets, layer_weights):
         "Look everything up by the layer's name, and add the terms up without leaving torch, so "
         "that the gradient can flow back.",
     ),
+    difficulty="hard",
+    alternatives=(right.texture_by_loop, right.texture_by_einsum),
+    properties=right.TEXTURE,
     mistakes=(
         Mistake(
             "weights ignored",

@@ -110,6 +110,16 @@ def less_one(features: Tensor) -> Tensor:
     return rows @ rows.mT / (rows.shape[2] - 1)
 
 
+def first_for_all(right: Prepare) -> Prepare:
+    """The first picture's matrix for the whole batch."""
+    return lambda features: right(features[:1]).expand(features.shape[0], -1, -1)
+
+
+def cut(right: Prepare) -> Prepare:
+    """The right values, to which no gradient belongs."""
+    return lambda features: right(features.detach())
+
+
 # --- Losses
 
 

@@ -110,6 +110,7 @@ def wasserstein_1d(first, second):
             "Which grain of the second heap does the leftmost grain of the first one become?",
             "Sort both. The distances of the pairs are then what has to be averaged.",
         ),
+        difficulty="easy",
         mistakes=(
             Mistake(
                 "not sorted",
@@ -169,6 +170,7 @@ def critic_loss(real_scores, fake_scores):
             "The critic makes E[D(x)] − E[D(G(z))] as large as it can. What does it minimise then?",
             "Two means and one minus sign; see which of the two must go down.",
         ),
+        difficulty="easy",
         mistakes=(
             Mistake(
                 "absolute",
@@ -227,6 +229,7 @@ def generator_loss(fake_scores):
             "E[D(x)] does not depend on the generator: what is left of the distance?",
             "Minus a mean.",
         ),
+        difficulty="easy",
         mistakes=(
             Mistake(
                 "sign",
@@ -405,6 +408,7 @@ def gradient_penalty(critic, real, fake, epsilon):
             "epsilon needs the shape (N, 1, …, 1). The gradient of one point is flattened before "
             "its norm is taken: N norms, N penalties, their mean.",
         ),
+        difficulty="hard",
         mistakes=(
             Mistake(
                 "along the width",
