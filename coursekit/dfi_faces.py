@@ -6,6 +6,7 @@ folder of pictures with a table of attributes.
 
 from __future__ import annotations
 
+import copy
 import csv
 import os
 from collections.abc import Mapping
@@ -308,6 +309,12 @@ class Gallery:
             matrices = dfi_align.similarity_transform(landmarks.cpu(), self.template)
             images = dfi_align.warp(images, matrices.to(self.device))
         return self.space.embed(resize(images, (self.search_size, self.search_size)))
+
+    def take(self, where: Tensor) -> Gallery:
+        """A gallery of the members with ``where`` (N,) bool; nothing is computed again."""
+        some = copy.copy(self)
+        some.data, some.features = self.data.take(where), self.features[where]
+        return some
 
     def neighbours(
         self, image: Tensor, where: Tensor, k: int, *, landmarks: Tensor | None = None

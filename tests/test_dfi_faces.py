@@ -235,6 +235,18 @@ def test_the_sets_are_the_nearest_of_their_kind(gallery: dfi_faces.Gallery) -> N
     assert torch.equal(few, many[:3]) and bool(where[many].all())
 
 
+def test_a_part_of_a_gallery_is_a_gallery_of_that_part(gallery: dfi_faces.Gallery) -> None:
+    face = dfi_faces.held_out(1, 32, "glasses").image
+    where = gallery.data.fields["beard"] == 1
+    part = gallery.take(where)
+    assert len(part.data) == int(where.sum()) < len(gallery.data)
+    found, wanted = (
+        part.sets(face, "glasses?", k=3),
+        gallery.sets(face, "glasses?", k=3, match={"beard": 1}),
+    )
+    assert torch.equal(found[0], wanted[0]) and torch.equal(found[1], wanted[1])
+
+
 def test_a_face_of_the_collection_is_its_own_neighbour_unless_excluded(
     gallery: dfi_faces.Gallery,
 ) -> None:
