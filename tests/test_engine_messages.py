@@ -263,6 +263,7 @@ SHAPES: dict[str, tuple[Tensor, Tensor, str]] = {
     "no batch": (X[0], X, "the batch dimension is missing"),
     "summed": (X.sum(0), X, "the sum of what is expected over the batch"),
     "averaged": (X.mean(0), X, "the mean of what is expected over the batch"),
+    "summed and scaled": (7 * X.sum(0), X, "over the batch, times 7"),
     "one too many": (X[:, None], X, "a dimension of size 1"),
     "kept": (X.sum((1, 2), keepdim=True), X.sum((1, 2)), "a dimension of size 1"),
     "transposed": (X.mT, X, r"in another order: \(0, 2, 1\)"),

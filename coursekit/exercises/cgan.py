@@ -428,7 +428,7 @@ def agreement_by_class(read, asked, classes):
         cases=(
             Case("sixty images", cases.readings(0, 60, 4)),
             Case("a class nobody asked for", cases.readings(1, 40, 3)),
-            Case("classes asked for once or twice", cases.readings(2, 7, 4)),
+            Case("classes asked for once or twice", cases.readings(3, 7, 4)),
         ),
         hints=(
             "A share has a number above and a number below the line. Which images are below?",

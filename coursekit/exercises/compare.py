@@ -146,6 +146,10 @@ def shape_relation(found: Tensor, target: Tensor, argument: Tensor | None = None
         for key, part in _without_batch(wanted):
             if _close(got, part):
                 return say(key)
+        total = wanted.sum(0)
+        factor = float((got * total).sum() / total.square().sum().clamp(min=1e-300))
+        if got.numel() > 1 and _close(got, factor * total):
+            return say("batch mixed", factor=factor)
     if got.squeeze().shape == wanted.squeeze().shape and _close(got.squeeze(), wanted.squeeze()):
         return say("extra dimension")
     order = next(_orders(got, wanted), None)

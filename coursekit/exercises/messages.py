@@ -94,6 +94,7 @@ ENGLISH = {
     "other order": " The values are right, but the axes are in another order: {order}.",
     "batch summed": " Yours is the sum of what is expected over the batch.",
     "batch averaged": " Yours is the mean of what is expected over the batch.",
+    "batch mixed": " Yours is the sum of what is expected over the batch, times {factor:.4g}.",
     "counts": " Axis {axis} of yours has the length of the input's {letter}: is the wrong axis "
     "summed or averaged over?",
     "no gradient": "No gradient flows back to the input (case “{case}”). "

@@ -97,7 +97,8 @@ class Result:
         if self.status == "wrong" and self.exercise.hints:
             text += f"<br><small>{html.escape(say('more'))}</small>"
         return (
-            f'<div style="border-left:4px solid {colour};padding:4px 10px;font-family:monospace">'
+            f'<div style="border-left:4px solid {colour};padding:4px 10px;font-family:monospace;'
+            'white-space:pre-wrap">'
             f"{text}</div>"
         )
 
