@@ -49,8 +49,8 @@ ATTRIBUTES: dict[str, Attribute] = {
     "smile": Attribute({"smile": -0.1}, {"smile": 0.9}),
     "blond hair": Attribute({}, {"hair_colour": "blond"}),
 }
-#: Half of what the renderer can turn a head, closed mouths, no moustaches or sunglasses: the paper
-#: likewise takes faces that look at the camera.
+#: Half of what the renderer can turn a head: no flat map of landmarks undoes more. Mouths are
+#: closed, and there are no moustaches or sunglasses.
 TURN = 0.5
 _POSED = {"moustache": 0, "mouth_open": 0.0}
 
@@ -260,8 +260,8 @@ class Gallery:
     faces that were chosen are then warped at full size to where the test face's landmarks are: the
     slide's two kinds of alignment.
 
-    Differs from Upchurch et al. 2017: the fit to the test face is an affine map by least squares
-    over all landmarks, and it is done for the chosen faces only.
+    Differs from the code of Upchurch et al. 2017, which takes the K faces whose landmarks an affine
+    map fits best: here they are the K nearest in feature space, and then that map is applied.
 
     Args:
         data: ``image``, attributes as fields (N,), and perhaps ``landmarks``.
