@@ -2,97 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import torch
-from torch import Tensor
-
 from coursekit import dfi, dfi_align, dfi_identity
-from coursekit.core.runtime import generator
+from coursekit.exercises import dfi_cases as cases
 from coursekit.exercises import dfi_wrong as wrong
 from coursekit.exercises.engine import Case, Exercise, Mistake
-
-# --- Inputs --------------------------------------------------------------------------------------
-
-
-def _random(*shape: int, seed: int, shift: float = 0.3) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed)) + shift
-
-
-def _faces() -> tuple[Tensor, Tensor, int]:
-    """Vectors of very different lengths: then cosine, product and distance disagree."""
-    lengths = torch.linspace(0.2, 6.0, 12)[torch.randperm(12, generator=generator(3))]
-    columns = torch.tensor([4.0, 0.3, 1.0, 0.5, 3.0, 0.2])
-    collection = _random(12, 6, seed=1, shift=0.0) * lengths[:, None] * columns
-    return _random(6, seed=0), collection, 4
-
-
-def _one_neighbour() -> tuple[Tensor, Tensor, int]:
-    query, collection, _ = _faces()
-    return 0.1 * query, collection[:9], 1
-
-
-def _sets(target: int, source: int, length: int) -> Callable[[], tuple[Tensor, Tensor]]:
-    return lambda: (_random(target, length, seed=0, shift=1.0), _random(source, length, seed=1))
-
-
-def _strengths(count: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        _random(count, length, seed=0),
-        2 * _random(length, seed=1, shift=0.5),
-        torch.linspace(0.2, 1.4, count),
-    )
-
-
-def _vector_each() -> tuple[Tensor, Tensor, Tensor]:
-    features, _, beta = _strengths(3, 7)
-    return features, 2 * _random(3, 7, seed=2), beta
-
-
-def _reconstruction() -> tuple[Tensor, Tensor, Tensor]:
-    images = torch.rand(2, 3, 5, 8, generator=generator(2))
-    return _random(2, 11, seed=0), _random(2, 11, seed=1, shift=-0.4), images
-
-
-def _one_image() -> tuple[Tensor, Tensor, Tensor]:
-    features, target, images = _reconstruction()
-    return 3 * features[:1], target[:1], images[:1, :, :4]
-
-
-def _marks(count: int = 3, points: int = 6) -> tuple[Tensor, Tensor]:
-    """Landmarks that were turned, scaled, moved and read off with some error."""
-    p = 40 * torch.rand(count, points, 2, generator=generator(0)) + torch.tensor([30.0, 5.0])
-    angle = torch.linspace(0.4, 1.1, count)
-    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
-    scale = torch.linspace(0.6, 1.9, count).view(-1, 1, 1)
-    error = _random(count, points, 2, seed=1, shift=0.0)
-    return p, scale * p @ turn.mT + torch.tensor([-7.0, 21.0]) + error
-
-
-def _one_template() -> tuple[Tensor, Tensor]:
-    points, target = _marks(2, 4)
-    return points, target[:1]
-
-
-def _mirrored() -> tuple[Tensor, Tensor]:
-    points, _ = _marks(2, 5)
-    return points, points * torch.tensor([-1.0, 1.0]) + 90
-
-
-def _mixture() -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
-    features, target = _random(3, 10, seed=0), _random(3, 10, seed=1)
-    return features, target, 2 * _random(3, 5, seed=2), _random(3, 5, seed=3), 0.3
-
-
-def _mostly_identity() -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
-    features, target, vectors, wanted, _ = _mixture()
-    return features[:2, :6], target[:2, :6], vectors[:2], 3 * wanted[:2], 0.8
-
-
-def _weight(value: float) -> Callable[[], dict[str, Any]]:
-    return lambda: {"tv_weight": value}
-
 
 # --- Step 2 --------------------------------------------------------------------------------------
 
@@ -110,8 +23,8 @@ def nearest(query, collection, k):
 '''.strip(),
     reference=dfi.nearest,
     cases=(
-        Case("4 of 12 faces", _faces),
-        Case("the nearest of 9, a short query", _one_neighbour),
+        Case("4 of 12 faces", cases.faces),
+        Case("the nearest of 9, a short query", cases.one_neighbour),
     ),
     hints=(
         "A small cosine distance is a large cosine. Which of the two do you sort by?",
@@ -185,8 +98,8 @@ def attribute_vector(target, source):
 '''.strip(),
     reference=dfi.attribute_vector,
     cases=(
-        Case("as many faces as features", _sets(4, 4, 4)),
-        Case("sets of different sizes", _sets(5, 3, 8)),
+        Case("as many faces as features", cases.sets(4, 4, 4)),
+        Case("sets of different sizes", cases.sets(5, 3, 8)),
     ),
     hints=(
         "The vector should point from faces without the attribute to faces with it.",
@@ -253,9 +166,9 @@ def shift(features, vector, beta):
 '''.strip(),
     reference=dfi.shift,
     cases=(
-        Case("as many images as features", lambda: _strengths(5, 5)),
-        Case("three strengths", lambda: _strengths(3, 6)),
-        Case("a vector for each image", _vector_each),
+        Case("as many images as features", lambda: cases.strengths(5, 5)),
+        Case("three strengths", lambda: cases.strengths(3, 6)),
+        Case("a vector for each image", cases.vector_each),
     ),
     hints=(
         "Nothing is blended: the face stays where it is, and a step is added.",
@@ -327,8 +240,8 @@ def reconstruction_loss(features, target, images, *, tv_weight):
 '''.strip(),
     reference=dfi.reconstruction_loss,
     cases=(
-        Case("two images", _reconstruction, keywords=_weight(0.7)),
-        Case("one image, another λ", _one_image, keywords=_weight(2.5)),
+        Case("two images", cases.reconstruction, keywords=cases.weight(0.7)),
+        Case("one image, another λ", cases.one_image, keywords=cases.weight(2.5)),
     ),
     hints=(
         "Two terms in a dictionary; the optimiser adds them up.",
@@ -418,9 +331,9 @@ def similarity_transform(points, target):
 '''.strip(),
     reference=dfi_align.similarity_transform,
     cases=(
-        Case("three faces", _marks),
-        Case("one template for two faces", _one_template),
-        Case("a mirrored target", _mirrored),
+        Case("three faces", cases.marks),
+        Case("one template for two faces", cases.one_template),
+        Case("a mirrored target", cases.mirrored),
     ),
     hints=(
         "Everything but t is found from centred points: take each face's own mean away first.",
@@ -517,8 +430,8 @@ def mixed_loss(features, target, vectors, wanted, share):
 '''.strip(),
     reference=dfi_identity.mixed_loss,
     cases=(
-        Case("three faces, share 0.3", _mixture),
-        Case("mostly identity", _mostly_identity),
+        Case("three faces, share 0.3", cases.mixture),
+        Case("mostly identity", cases.mostly_identity),
     ),
     hints=(
         "share = 0 must give the objective of the plain edit, share = 1 the identity loss alone.",
