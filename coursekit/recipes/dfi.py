@@ -105,6 +105,7 @@ def train(
 def save(network: identity.IdentityNetwork, path: Path, steps: int, seed: int) -> Path:
     """Measure the network on people that it never saw, and write both down."""
     sets = {"people": {}, "people of one skin and eye colour": {"skin": 2, "eye_colour": 0}}
+    network = network.half().float()  # as the file keeps it
     figures = {}
     for number, (name, fixed) in enumerate(sets.items()):
         unseen = identity.people(HELD_OUT, 4, size=SIZE, seed=seed + 1000 + number, **fixed)
