@@ -398,6 +398,23 @@ def test_an_interrupt_goes_through_and_leaves_everything_as_it_was() -> None:
     timer.join()
 
 
+@ALARM
+def test_interrupts_at_any_moment_leave_everything_as_it_was() -> None:
+    """Before, while and after the student's code runs; tidying up is never cut short."""
+    for answer in (double, lambda x: 3 * x):
+        check("demo.double", answer)  # what torch imports late is there
+    before, chance = state(), random.Random(0)
+    for number in range(60):
+        answer = double if number % 2 else (lambda x: 2 * x.flip(1))
+        timer = threading.Timer(0.03 * chance.random(), os.kill, (os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            timer.start()
+            for _ in range(1000):
+                engine.judge(DOUBLE, answer)
+        timer.join()
+        assert state() == before
+
+
 def test_a_check_inside_an_answer() -> None:
     def asks(x: Tensor) -> Tensor:
         return 2 * x if check("demo.double", double).passed else x
@@ -459,3 +476,23 @@ def test_a_kernel_survives(tmp_path: Path) -> None:
         assert facts["id"] == "inversion.total_variation"
         assert facts["points"] == 2
     nbformat.validate(notebook)
+
+
+def test_a_kernel_survives_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the notebook's client interrupts the kernel long before the check's own."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    monkeypatch.setenv("COURSEKIT_CHECK_SECONDS", "300")
+    start = 'import coursekit\ncoursekit.check("inversion.total_variation", lambda images: images)'
+    cells = [nbformat.v4.new_code_cell(c.strip()) for c in (start, CELLS[0], CELLS[-1])]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    client = nbclient.NotebookClient(
+        notebook,
+        timeout_func=lambda cell: 3 if "while True" in cell.source else 120,
+        interrupt_on_timeout=True,
+        allow_errors=True,
+        kernel_name="python3",
+    )
+    client.execute(cwd=tmp_path)
+    interrupted, passed = (cell.outputs[-1] for cell in notebook.cells[1:])
+    assert interrupted["ename"] == "KeyboardInterrupt"
+    assert "correct" in passed["data"]["text/plain"]

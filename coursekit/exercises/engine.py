@@ -124,7 +124,17 @@ def judge(exercise: Exercise, answer: Any, *, explain: bool = True) -> Result:
 
     Without ``explain`` a wrong answer is not looked into: neither named nor cut down.
     """
-    trial = Trial(exercise, answer, _siblings(exercise), explain=explain)
+    with guard.Interrupts() as interrupts:
+        watch = guard.Guard(interrupts=interrupts)
+        trial = Trial(exercise, answer, _siblings(exercise), guard=watch, explain=explain)
+        try:
+            return _judged(trial)
+        finally:
+            watch.say_what_was_cut()
+
+
+def _judged(trial: Trial) -> Result:
+    exercise, answer = trial.exercise, trial.answer
     try:
         # Whatever mode the notebook is in, gradients exist here, and its random numbers stay.
         with guard.kept(), torch.inference_mode(False), torch.enable_grad():
@@ -135,8 +145,6 @@ def judge(exercise: Exercise, answer: Any, *, explain: bool = True) -> Result:
     except Failed as failure:
         layer, message = failure.layer, failure.message
         return Result(exercise, "wrong", layer, message, answer=answer, **failure.known)
-    finally:
-        trial.guard.say_what_was_cut()
 
 
 def _siblings(exercise: Exercise) -> tuple[Exercise, ...]:

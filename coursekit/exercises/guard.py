@@ -13,6 +13,8 @@ A `Guard` watches over one check. While the student's function runs, it
 - prints at most `LINES` lines;
 - leaves random numbers, grad mode, the default dtype and the recursion limit as they were.
 
+An interrupt by the user goes through, and waits for the moment that tidying up takes.
+
 It does not stop code that means harm: grading runs students' code and belongs in a sandbox.
 """
 
@@ -69,8 +71,9 @@ class Guard:
         memory: the limit of the last call in bytes, 0 without one.
     """
 
-    def __init__(self, seconds: float | None = None) -> None:
+    def __init__(self, seconds: float | None = None, interrupts: Interrupts | None = None) -> None:
         self.seconds = seconds_allowed() if seconds is None else seconds
+        self.interrupts = interrupts or Interrupts()
         self.drawn: set[str] = set()
         self.seeded: set[str] = set()
         self.memory = 0
@@ -91,20 +94,25 @@ class Guard:
         """
         seed_all(0)
         before, started = _Surroundings(), time.monotonic()
-        clock = _clock()(max(self._left, 0.05))
-        seeds = _Seeds()
+        clock, seeds = _clock()(max(self._left, 0.05)), _Seeds()
+        around = within or nullcontext()
+        around.__enter__()
         try:
             try:
                 self.memory = _limit_memory()
                 self._printed.divert(show)
                 seeds.watch()
-                with within or nullcontext():
-                    clock.start()
-                    return call()
+                clock.start()
+                self.interrupts.open()
+                return call()
             finally:
+                # An interrupt or the clock may strike here, each once: the rest is done below.
+                self.interrupts.close()
                 clock.active = False
         finally:
-            clock.stop()
+            self.interrupts.close()
+            _stop(clock)
+            around.__exit__(None, None, None)
             _free_memory(self.memory)
             self._printed.restore()
             self.seeded = seeds.restore()
@@ -117,6 +125,54 @@ class Guard:
         if self._printed.cut:
             print("… " + say("printed", count=f"{self._printed.cut:,}"))
             self._printed.cut = 0
+
+
+# --- Interrupts ----------------------------------------------------------------------------------
+
+
+class Interrupts(AbstractContextManager["Interrupts"]):
+    """Ctrl-C reaches the student's code at once, and waits while the check tidies up.
+
+    Between `open` and `close` an interrupt goes where it always goes; elsewhere it is kept, and
+    goes there at the next `open` or at the end.
+    """
+
+    def __init__(self) -> None:
+        self._before: Any = None
+        self._open = self._waiting = False
+
+    def __enter__(self) -> Interrupts:
+        before = signal.getsignal(signal.SIGINT)
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            self._before = before
+            signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def _hear(self, number: int, frame: Any) -> None:
+        self._waiting = True
+        if self._open:
+            self._pass_on(frame)
+
+    def _pass_on(self, frame: Any = None) -> None:
+        self._open = self._waiting = False
+        self._before(signal.SIGINT, frame)
+
+    def open(self) -> None:
+        """From here on an interrupt is heard."""
+        self._open = True
+        if self._waiting:
+            self._pass_on()
+
+    def close(self) -> None:
+        """From here on an interrupt waits."""
+        self._open = False
+
+    def __exit__(self, *error: object) -> None:
+        self._open = False
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            if self._waiting:
+                self._pass_on()
 
 
 # --- Time ----------------------------------------------------------------------------------------
@@ -143,8 +199,8 @@ class _SignalClock:
         self.active = False
         if self._before is None:
             return
-        handler, (delay, interval), started = self._before
         signal.setitimer(signal.ITIMER_REAL, 0)
+        handler, (delay, interval), started = self._before
         signal.signal(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)
         if delay:  # somebody else's alarm goes on
             left = max(delay - (time.monotonic() - started), 1e-3)
@@ -183,6 +239,14 @@ class _ThreadClock:
 
 def _raise_in(thread: int, error: Any) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)
+
+
+def _stop(clock: _SignalClock | _ThreadClock) -> None:
+    while True:
+        try:
+            return clock.stop()
+        except OutOfTime:  # it struck just before
+            continue
 
 
 def _clock() -> type[_SignalClock] | type[_ThreadClock]:
