@@ -40,10 +40,11 @@ def course(
 ) -> list[Path]:
     """Train the five decoders that notebook 05 loads, the shallow ones first.
 
-    Slim decoders (`wct_networks.COURSE_WIDTHS`), 128-pixel crops of photographs, two a batch,
-    each level from 3 on beginning as the one above it ends, the encoder in bfloat16. Each file's
-    header holds what the decoder reaches on photographs it has not seen (`measure`). About an
-    hour on one CPU core.
+    Slim decoders (`wct_networks.COURSE_WIDTHS`), 128-pixel crops of photographs, two a batch, the
+    encoder in bfloat16. Each level from 3 on begins as the one above it ends; levels 4 and 5 set
+    the layers before that to a linear guess, and level 5 trains them by themselves first. Each
+    file's header holds what the decoder reaches on photographs it has not seen (`measure`). About
+    half an hour on one CPU core.
 
     Args:
         folder: keeps a ``checkpoint.pt`` a level while it trains, and the results. A level that
