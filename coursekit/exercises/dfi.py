@@ -91,6 +91,7 @@ _ATTRIBUTE_VECTOR = Exercise(
     id="dfi.attribute_vector",
     title="The attribute vector",
     points=1,
+    difficulty="easy",
     stub='''
 def attribute_vector(target, source):
     """Mean of target (K_t, D) minus mean of source (K_s, D): a vector (D,)."""
@@ -156,6 +157,7 @@ _SHIFT = Exercise(
     id="dfi.shift",
     title="The shift by β",
     points=1,
+    difficulty="easy",
     stub='''
 def shift(features, vector, beta):
     """features (N, D) + beta * vector, with one strength for each image: beta (N,).
@@ -228,6 +230,7 @@ _RECONSTRUCTION = Exercise(
     id="dfi.reconstruction_loss",
     title="The reconstruction objective",
     points=3,
+    difficulty="hard",
     stub='''
 def reconstruction_loss(features, target, images, *, tv_weight):
     """{"features": ..., "tv": ...} for features (N, D), target (N, D), images (N, C, H, W).
@@ -319,6 +322,7 @@ _SIMILARITY = Exercise(
     id="dfi.similarity_transform",
     title="Alignment: the best similarity",
     points=3,
+    difficulty="hard",
     stub='''
 def similarity_transform(points, target):
     """Matrices (N, 2, 3) = [s R | t] that bring points (N, K, 2) nearest to target (N or 1, K, 2).

@@ -105,6 +105,7 @@ RESIDUAL_BLOCK = Exercise(
     id="fast_style.residual_block",
     title="The residual block",
     points=1,
+    difficulty="easy",
     stub='''
 def residual_block(x, conv1, norm1, conv2, norm2):
     """x plus what two convolutions add to it; the four layers are functions of one tensor.
@@ -249,6 +250,7 @@ CONTENT = Exercise(
     id="fast_style.perceptual_content_loss",
     title="The perceptual loss for content",
     points=1,
+    difficulty="easy",
     stub='''
 def perceptual_content_loss(features, target):
     """|features - target|^2 / (C·H·W) of each image, then the mean over the batch.
@@ -317,6 +319,7 @@ STYLE = Exercise(
     id="fast_style.style_term",
     title="One style, a batch of paintings",
     points=3,
+    difficulty="hard",
     stub='''
 def style_term(features, grams, weights):
     """sum over layers of weights[layer] * mean over images of |G - A|^2 / (4 C^2).
@@ -390,6 +393,7 @@ TRAINING_STEP = Exercise(
     id="fast_style.training_step",
     title="The training step",
     points=3,
+    difficulty="hard",
     stub='''
 def training_step(network, optimiser, objective, photographs):
     """One step of the painter; return the loss before it, one number.

@@ -16,6 +16,7 @@ _WHITEN = Exercise(
     id="wct.whiten",
     title="Whitening",
     points=3,
+    difficulty="hard",
     stub='''
 def whiten(features):
     """Features (N, C, H, W) with mean 0 and, as far as their rank goes, covariance 1.
@@ -224,6 +225,7 @@ _BLEND = Exercise(
     id="wct.blend",
     title="The strength of the style",
     points=1,
+    difficulty="easy",
     stub='''
 def blend(transformed, content, strength):
     """Features between those of the content (strength 0) and the transformed ones (1)."""
@@ -287,6 +289,7 @@ _MIX_STYLES = Exercise(
     id="wct.mix_styles",
     title="Several styles",
     points=1,
+    difficulty="easy",
     stub='''
 def mix_styles(transformed, shares):
     """Blend features in the manner of several styles; the shares are scaled to sum 1.
