@@ -256,8 +256,12 @@ def test_the_recipe_needs_photographs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_recipe_writes_five_decoders_that_load(cat: Tensor, tmp_path: Path) -> None:
+def test_the_recipe_writes_five_decoders_that_load(tmp_path: Path, monkeypatch) -> None:
     from coursekit.core.images import save_image
+
+    monkeypatch.setattr(recipe, "EXAMPLES", {4: 8, 5: 8})
+    monkeypatch.setattr(recipe, "FRONT_STEPS", {5: 2})
+    monkeypatch.setattr(recipe, "HELD_OUT", ("chelsea",))
 
     photos = tmp_path / "photos"
     photos.mkdir()
