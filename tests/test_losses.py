@@ -161,7 +161,8 @@ def test_gram_matrix_forgets_positions_and_is_positive_semi_definite() -> None:
     shuffled = features.flatten(2)[..., torch.randperm(20)].view_as(features)
     gram = losses.gram_matrix(features)
     torch.testing.assert_close(gram, losses.gram_matrix(shuffled))
-    assert torch.equal(gram, gram.mT)
+    # A matrix product need not be symmetric to the last bit: that depends on the processor.
+    torch.testing.assert_close(gram, gram.mT, rtol=0, atol=1e-6)
     assert torch.linalg.eigvalsh(gram.double()).min() > -1e-6
 
 
