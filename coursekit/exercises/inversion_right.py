@@ -95,7 +95,7 @@ def descends(answer: Callable[..., Tensor], images: Tensor, loss: Loss, rate: fl
     pixels = images
     for _ in range(5):
         pixels = answer(pixels, loss, 1e-3)
-    return float(loss(pixels)) < float(loss(images))
+    return bool(loss(pixels).detach() < loss(images).detach())
 
 
 STEP = (
