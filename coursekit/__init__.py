@@ -42,6 +42,12 @@ _MODULES = {
     "dcgan_latent": "coursekit.dcgan_latent",
     "wgan": "coursekit.wgan",
     "cgan": "coursekit.cgan",
+    "pix2pix": "coursekit.pix2pix",
+    "pix2pix_networks": "coursekit.pix2pix_networks",
+    "cyclegan": "coursekit.cyclegan",
+    "cyclegan_networks": "coursekit.cyclegan_networks",
+    "spade": "coursekit.spade",
+    "spade_networks": "coursekit.spade_networks",
 }
 _FUNCTIONS = {
     "setup": "coursekit.core.runtime",

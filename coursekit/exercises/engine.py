@@ -58,6 +58,9 @@ TOPICS = (
     "dcgan",
     "wgan",
     "cgan",
+    "pix2pix",
+    "cyclegan",
+    "spade",
 )
 
 

@@ -27,6 +27,20 @@ RECIPES: dict[str, dict[str, str]] = {
     "dcgan": {"course": "coursekit.recipes.dcgan:course"},
     "wgan": {"course": "coursekit.recipes.wgan:course"},
     "cgan": {"course": "coursekit.recipes.cgan:course"},
+    "pix2pix": {
+        "course": "coursekit.recipes.pix2pix:course",
+        "study": "coursekit.recipes.pix2pix_study:study",
+        "applications": "coursekit.recipes.pix2pix_study:applications",
+    },
+    "cyclegan": {
+        "course": "coursekit.recipes.cyclegan:course",
+        "study": "coursekit.recipes.cyclegan:study",
+    },
+    "spade": {
+        "course": "coursekit.recipes.spade:course",
+        "study": "coursekit.recipes.spade:study",
+    },
+    "segment": {"scenes": "coursekit.recipes.segment:scenes"},
     "recognise": {
         "digits": "coursekit.recipes.recognise:digits",
         "faces": "coursekit.recipes.recognise:faces",
