@@ -40,7 +40,7 @@ RECIPES: dict[str, dict[str, str]] = {
         "course": "coursekit.recipes.spade:course",
         "study": "coursekit.recipes.spade:study",
     },
-    "segment": {"scenes": "coursekit.recipes.segment:scenes"},
+    "segment": {"scenes": "coursekit.recipes.segment:course"},
     "recognise": {
         "digits": "coursekit.recipes.recognise:digits",
         "faces": "coursekit.recipes.recognise:faces",
