@@ -1,0 +1,263 @@
+"""What StyleGAN and StyleGAN2 are made of (Karras et al. 2019, 2020), in plain PyTorch.
+
+Resampling with a small filter, modulated convolutions in two formulations, AdaIN, noise. No layer
+needs a compiled extension: every one is made of convolutions that any device has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from coursekit.core.errors import SettingError, ShapeError
+
+TAPS = (1.0, 3.0, 3.0, 1.0)  # of the filter, in each direction
+SLOPE = 0.2
+WAYS = ("grouped", "scaled", "auto")
+_SCALED_UP_TO = (
+    32  # pixels a side of the input: above it the weights are the smaller thing to scale
+)
+
+
+# --- resampling ---------------------------------------------------------------------------------
+
+
+def filter_2d(taps: Sequence[float] = TAPS) -> Tensor:
+    """The separable low-pass filter as a matrix (K, K) that sums to 1.
+
+    Raises:
+        SettingError: no taps, or they sum to 0.
+    """
+    if sum(taps) == 0:
+        raise SettingError(f"{tuple(taps)} is no low-pass filter: its taps sum to nothing.")
+    line = torch.tensor(list(taps), dtype=torch.float32) / sum(taps)
+    return torch.outer(line, line)
+
+
+def upfirdn(
+    x: Tensor,
+    kernel: Tensor,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: tuple[int, int] = (0, 0),
+    gain: float = 1.0,
+) -> Tensor:
+    """Upsample by zeros, filter, downsample, the same in both directions and in every channel.
+
+    ``up`` − 1 zeros follow every pixel; the result gets ``padding`` zeros before and after,
+    is convolved with the kernel, and every ``down``-th pixel is kept. `upsample`, `downsample`
+    and `blur` are the cases that the networks use, and faster.
+
+    Args:
+        x: (N, C, H, W).
+        kernel: (K, K).
+        up, down: whole factors from 1.
+        padding: zeros (before, after).
+        gain: a factor on the kernel.
+
+    Returns:
+        (N, C, (H·up + before + after − K) // down + 1, and W likewise).
+
+    Raises:
+        ShapeError: x has not four dimensions, or the padded image is smaller than the kernel.
+        SettingError: a factor below 1.
+    """
+    _check(x, up, down)
+    count, channels, height, width = x.shape
+    wide = x.new_zeros(count, channels, height, up, width, up)
+    wide[:, :, :, 0, :, 0] = x
+    wide = F.pad(wide.reshape(count, channels, height * up, width * up), (*padding, *padding))
+    if min(wide.shape[2:]) < len(kernel):
+        sides = tuple(wide.shape[2:])
+        raise ShapeError(f"{sides} pixels are too few: the filter has {len(kernel)} a side.")
+    return F.conv2d(wide, _depthwise(kernel.flip(0, 1) * gain, x), stride=down, groups=channels)
+
+
+def _check(x: Tensor, up: int, down: int) -> None:
+    if x.dim() != 4:
+        raise ShapeError(f"Images are (N, C, H, W), not {tuple(x.shape)}.")
+    if up < 1 or down < 1:
+        raise SettingError(f"{up=} and {down=} must be whole numbers from 1.")
+
+
+def _depthwise(kernel: Tensor, x: Tensor) -> Tensor:
+    return kernel.to(x).expand(x.shape[1], 1, -1, -1)
+
+
+def upsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """Twice the size: zeros between the pixels, then the filter with a gain of 4, in one go.
+
+    A transposed convolution with stride 2 skips the zeros that `upfirdn` multiplies.
+
+    Args:
+        x: (N, C, H, W).
+        kernel: (K, K), K even.
+
+    Returns:
+        (N, C, 2H, 2W).
+    """
+    padding = (len(kernel) - 2) // 2
+    weight = _depthwise(4 * kernel, x)
+    return F.conv_transpose2d(x, weight, stride=2, padding=padding, groups=x.shape[1])
+
+
+def downsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """Half the size: the filter at every second pixel only.
+
+    Args:
+        x: (N, C, H, W), H and W even.
+        kernel: (K, K), K even.
+
+    Returns:
+        (N, C, H/2, W/2).
+    """
+    padding = (len(kernel) - 2) // 2
+    weight = _depthwise(kernel.flip(0, 1), x)
+    return F.conv2d(x, weight, stride=2, padding=padding, groups=x.shape[1])
+
+
+def blur(x: Tensor, kernel: Tensor, padding: int, gain: float = 1.0) -> Tensor:
+    """The filter alone: (N, C, H, W) → (N, C, H + 2·padding − K + 1, and W likewise)."""
+    weight = _depthwise(kernel.flip(0, 1) * gain, x)
+    return F.conv2d(x, weight, padding=padding, groups=x.shape[1])
+
+
+# --- modulated convolution ----------------------------------------------------------------------
+
+
+def demodulation(weight: Tensor, style: Tensor, epsilon: float = 1e-8) -> Tensor:
+    """1 / √(Σ_{i,k} (s_i w_jik)² + ε) for every sample and output channel (2020, equation 3).
+
+    The sum over the kernel does not depend on the sample: Σ_i s_i² Σ_k w_jik² is one small matrix
+    product, and no sample needs weights of its own.
+
+    Args:
+        weight: (C_out, C_in, k, k).
+        style: s, (N, C_in).
+        epsilon: ε.
+
+    Returns:
+        (N, C_out).
+    """
+    power = weight.float().square().sum(dim=(2, 3))
+    return (style.float().square() @ power.t() + epsilon).rsqrt()
+
+
+def modulated_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    style: Tensor,
+    *,
+    demodulate: bool = True,
+    kernel: Tensor | None = None,
+    way: str = "auto",
+) -> Tensor:
+    """A convolution whose weights are scaled by each sample's style (Karras et al. 2020, eq. 1–3).
+
+    w′_ijk = s_i · w_ijk, then w″_ijk = w′_ijk / √(Σ_{i,k} w′_ijk² + ε). Under unit-variance inputs
+    the outputs have unit variance again, on average and not, as in AdaIN, in every single map: no
+    statistics of the data are involved.
+
+    Two formulations give the same numbers. ``"grouped"`` builds the weights of every sample and
+    convolves each sample with its own, as one grouped convolution. ``"scaled"`` uses that a
+    convolution is linear: scale the input channels by s, convolve all samples with the same
+    weights, scale the output channels by `demodulation`.
+
+    Args:
+        x: (N, C_in, H, W).
+        weight: (C_out, C_in, k, k), k odd.
+        style: s, (N, C_in).
+        demodulate: whether to divide; the layer to RGB does not.
+        kernel: with a filter (K, K) the result has twice the size: a transposed convolution with
+            stride 2, then `blur` with it.
+        way: one of `WAYS`; ``"auto"`` is scaled for small images on a CPU, grouped otherwise.
+
+    Returns:
+        (N, C_out, H, W), or twice as high and wide.
+
+    Raises:
+        ShapeError: the shapes do not fit each other.
+        SettingError: no such way.
+    """
+    _check_modulated(x, weight, style, way)
+    if way == "auto":
+        small = x.device.type == "cpu" and max(x.shape[2:]) <= _SCALED_UP_TO
+        way = "scaled" if small else "grouped"
+    factors = demodulation(weight, style) if demodulate else None
+    if way == "grouped":
+        return _grouped(x, weight, style, factors, kernel)
+    found = _convolve(x * style[:, :, None, None].to(x.dtype), weight, 1, kernel)
+    return found if factors is None else found * factors[:, :, None, None].to(found.dtype)
+
+
+def _check_modulated(x: Tensor, weight: Tensor, style: Tensor, way: str) -> None:
+    if way not in WAYS:
+        raise SettingError(f"There is no way {way!r}; choose one of {', '.join(WAYS)}.")
+    if x.dim() != 4 or weight.dim() != 4 or weight.shape[1] != x.shape[1]:
+        raise ShapeError(
+            f"Features {tuple(x.shape)} and weights {tuple(weight.shape)} do not fit: (N, C_in, H, "
+            "W) and (C_out, C_in, k, k)."
+        )
+    if style.shape != x.shape[:2]:
+        raise ShapeError(f"Styles are {tuple(style.shape)}; here {tuple(x.shape[:2])} is needed.")
+
+
+def _grouped(
+    x: Tensor, weight: Tensor, style: Tensor, factors: Tensor | None, kernel: Tensor | None
+) -> Tensor:
+    """Every sample as a group of one long sample, with the weights that are its own."""
+    count = len(x)
+    each = weight * style[:, None, :, None, None]
+    if factors is not None:
+        each = each * factors[:, :, None, None, None].to(each.dtype)
+    found = _convolve(x.reshape(1, -1, *x.shape[2:]), each.flatten(0, 1).to(x.dtype), count, kernel)
+    return found.reshape(count, -1, *found.shape[2:])
+
+
+def _convolve(x: Tensor, weight: Tensor, groups: int, kernel: Tensor | None) -> Tensor:
+    """A convolution that keeps the size, or with a filter one that doubles it."""
+    side = weight.shape[-1]
+    if kernel is None:
+        return F.conv2d(x, weight, padding=side // 2, groups=groups)
+    # A transposed convolution wants (groups · C_in, C_out, k, k).
+    turned = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    wide = F.conv_transpose2d(x, turned, stride=2, groups=groups)
+    return blur(wide, kernel, padding=(len(kernel) - side + 1) // 2, gain=4.0)
+
+
+# --- the rest -----------------------------------------------------------------------------------
+
+
+def adain(x: Tensor, scale: Tensor, bias: Tensor, epsilon: float = 1e-8) -> Tensor:
+    """AdaIN(x_i, y) = y_s,i · (x_i − μ(x_i)) / σ(x_i) + y_b,i (Karras et al. 2019, equation 1).
+
+    Every map of every sample is normalised by its own mean and standard deviation. What is lost
+    with them, the magnitudes of maps relative to each other, is what StyleGAN's droplets smuggle
+    past (Karras et al. 2020, section 2).
+
+    Args:
+        x: (N, C, H, W).
+        scale, bias: y_s and y_b, (N, C).
+        epsilon: added to the variance.
+    """
+    variance, mean = torch.var_mean(x, dim=(2, 3), keepdim=True, unbiased=False)
+    normalised = (x - mean) * (variance + epsilon).rsqrt()
+    return scale[:, :, None, None] * normalised + bias[:, :, None, None]
+
+
+def activate(x: Tensor, bias: Tensor | None = None, gain: float = math.sqrt(2)) -> Tensor:
+    """LeakyReLU(x + bias) · gain: the gain keeps the variance, so that no weight has to.
+
+    Args:
+        x: (N, C, …).
+        bias: (C,).
+        gain: √2 by default.
+    """
+    if bias is not None:
+        x = x + bias.to(x.dtype).view(-1, *[1] * (x.dim() - 2))
+    return F.leaky_relu(x, SLOPE) * gain
