@@ -23,12 +23,15 @@ from torch import Tensor, nn
 from coursekit.core import checkpoints, runtime, show, training
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.cyclegan_networks import ResidualBlock, ResNetGenerator
-from coursekit.dcgan import from_unit, frozen, to_unit
+from coursekit.dcgan import from_unit, frozen
+from coursekit.pix2pix import translate
+from coursekit.pix2pix_networks import PatchDiscriminator
 
 __all__ = [
     "Game",
     "ImagePool",
     "Objective",
+    "PatchDiscriminator",
     "ResNetGenerator",
     "ResidualBlock",
     "Translators",
@@ -366,14 +369,6 @@ def train(
 
 
 # --- What comes out ------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def translate(generator: nn.Module, images: Tensor, *, batch: int = 50) -> Tensor:
-    """Pictures (N, C, H, W) in [0, 1] through one generator, in [0, 1], a batch at a time."""
-    device = next(generator.parameters()).device
-    parts = [to_unit(generator(from_unit(part.to(device)))).cpu() for part in images.split(batch)]
-    return torch.cat(parts).clamp(0, 1)
 
 
 def cycle(translators: Translators, x: Tensor, y: Tensor) -> Iterator[Tensor]:

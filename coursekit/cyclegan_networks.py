@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from coursekit.core import training
 from coursekit.core.errors import SettingError, ShapeError
+from coursekit.pix2pix_networks import init_weights
 
 
 class ResidualBlock(nn.Module):
@@ -71,7 +72,7 @@ class ResNetGenerator(nn.Module):
         self.last = nn.Sequential(
             nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()
         )
-        self.apply(_initialise)
+        init_weights(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Translated pictures.
@@ -108,10 +109,3 @@ def _down(width: int) -> list[nn.Module]:
 def _up(width: int) -> list[nn.Module]:
     conv = nn.ConvTranspose2d(width, width // 2, 3, stride=2, padding=1, output_padding=1)
     return [conv, nn.InstanceNorm2d(width // 2), nn.ReLU(inplace=True)]
-
-
-def _initialise(module: nn.Module) -> None:
-    """Weights from N(0, 0.02²), biases 0 (appendix 7.1)."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        nn.init.zeros_(module.bias)
