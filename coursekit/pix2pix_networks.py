@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from coursekit.dcgan_networks import initialise as init_weights
 __all__ = [
     "PatchDiscriminator",
     "UNetGenerator",
+    "decode",
     "init_weights",
     "patch_box",
     "receptive_field",
@@ -106,11 +107,7 @@ class UNetGenerator(nn.Module):
             for layer in self.down:  # H -> H/2 -> … -> H/2^depth
                 x = layer(x)
                 encoded.append(x)
-            for layer, skip in zip(self.up, reversed([None, *encoded[:-1]]), strict=True):
-                x = layer(x)
-                if self.skips and skip is not None:
-                    x = torch.cat([x, skip], dim=1)
-        return x.float()
+            return decode(self.up, encoded, self.skips).float()
 
     def _check(self, images: Tensor) -> None:
         unit, shape = 2**self.depth, tuple(images.shape)
@@ -134,6 +131,27 @@ class UNetGenerator(nn.Module):
         finally:
             for layer, mode in zip(layers, before, strict=True):
                 layer.train(mode)
+
+
+def decode(
+    layers: Iterable[Callable[[Tensor], Tensor]], encoded: Sequence[Tensor], skips: bool = True
+) -> Tensor:
+    """The decoder: n layers on the way back up, each fed by its mirror image as well (§3.2.1).
+
+    The first layer gets the innermost features; every further one gets what the layer before it
+    made and, behind that along the channels, the encoder's features of the same size.
+
+    Args:
+        layers: n of them, the innermost first.
+        encoded: what the n encoder layers made, the outermost first.
+        skips: off leaves the encoder's features out.
+    """
+    x = encoded[-1]
+    for number, layer in enumerate(layers):
+        if number and skips:
+            x = torch.cat([x, encoded[-1 - number]], dim=1)
+        x = layer(x)
+    return x
 
 
 def _halve(before: int, after: int) -> nn.Conv2d:
