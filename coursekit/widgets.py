@@ -1,12 +1,17 @@
-"""Things to move in a notebook: a slider over pictures made beforehand, a live preview."""
+"""Things to move in a notebook: a slider over pictures made beforehand, a live preview, a canvas.
+
+The drawing canvases `sketch`, `label_painter` and `draw_and_see` are in
+`coursekit.widgets_canvas`, and imported when they are first used.
+"""
 
 from __future__ import annotations
 
+import importlib
 import io
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -18,8 +23,27 @@ if TYPE_CHECKING:
     import ipywidgets
 
     from coursekit.core import training
+    from coursekit.widgets_canvas import draw_and_see, label_painter, sketch
+
+__all__ = [
+    "draw_and_see",
+    "label_painter",
+    "live_preview",
+    "live_training",
+    "picture_slider",
+    "real_sides",
+    "replay",
+    "sketch",
+    "which_is_real",
+]
 
 Callback = Callable[[int, Tensor, dict[str, float]], None]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("sketch", "label_painter", "draw_and_see"):
+        return getattr(importlib.import_module("coursekit.widgets_canvas"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def picture_slider(
