@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,9 @@ from torch import Tensor, nn
 from coursekit.core import checkpoints, runtime, show, training
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.cyclegan_networks import ResidualBlock, ResNetGenerator
+from coursekit.datasets import scenes, translation
+from coursekit.datasets.base import Dataset
+from coursekit.datasets.collections import folder_dataset
 from coursekit.dcgan import from_unit, frozen
 from coursekit.pix2pix import translate
 from coursekit.pix2pix_networks import PatchDiscriminator
@@ -47,7 +51,43 @@ __all__ = [
     "overview",
     "train",
     "translate",
+    "two_heaps",
 ]
+
+
+# --- The heaps -----------------------------------------------------------------------------------
+
+
+def two_heaps(
+    data: str | tuple[Path | str, Path | str] = "scenes",
+    count: int | None = 2000,
+    size: int = 64,
+    *,
+    split: str = "train",
+    seed: int = 0,
+) -> tuple[Dataset, Dataset]:
+    """X and Y, pictures that do not belong together; field "image" of each.
+
+    Args:
+        data: ``"scenes"``, rendered days and nights (with the hidden "twin" and "labels"); the name
+            of a published set, such as ``"horse2zebra"`` or ``"monet2photo"``, fetched once; or two
+            folders of pictures of your own.
+        count: at most so many of each; ``None`` for all of a published set or folder.
+        size: pixels a side.
+        split: of a published set, ``"train"`` or ``"test"``.
+        seed: of the scenes.
+
+    Raises:
+        SettingError: no such set, or scenes without a count.
+        DataError: a folder without pictures, or a set that is not to be had.
+    """
+    if not isinstance(data, str):
+        return tuple(folder_dataset(place, size, count=count) for place in data)
+    if data != "scenes":
+        return translation.unpaired(data, split, size, count=count)
+    if count is None:
+        raise SettingError("Scenes are rendered as they are asked for; give a count.")
+    return scenes.unpaired(count, size, seed=seed)
 
 
 # --- The losses ----------------------------------------------------------------------------------

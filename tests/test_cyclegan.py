@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from coursekit import cyclegan
 from coursekit.core import runtime, training
-from coursekit.core.errors import SettingError, ShapeError, WeightsError
+from coursekit.core.errors import DataError, SettingError, ShapeError, WeightsError
 from coursekit.pix2pix_networks import PatchDiscriminator
 
 
@@ -300,8 +300,8 @@ def test_generator_step_by_hand() -> None:
     assert float(terms["identity"]) == pytest.approx(0.5 + 0.25)
     by_g = 2 * (0.6 - 1) + 10 * 2 + 5
     by_f = 2 * (2 * -0.05 - 1) * 2 + 10 * 2 - 5
-    assert float(translators.to_y.shift) == pytest.approx(0.5 - 0.01 * by_g, rel=1e-4)
-    assert float(translators.to_x.shift) == pytest.approx(-0.25 - 0.01 * by_f, rel=1e-4)
+    assert translators.to_y.shift.item() == pytest.approx(0.5 - 0.01 * by_g, rel=1e-4)
+    assert translators.to_x.shift.item() == pytest.approx(-0.25 - 0.01 * by_f, rel=1e-4)
     assert all(judge.weight.grad is None and judge.weight.requires_grad for judge in judges)
     assert not (fake_y.requires_grad or fake_x.requires_grad)
 
@@ -333,7 +333,7 @@ def test_discriminator_step_by_hand() -> None:
     terms = cyclegan.discriminator_step(judge, optimiser, real, fake)
     assert float(terms["d_loss"]) == pytest.approx((0.5**2 + 1) / 2)
     gradient = (2 * 0.5 * 0.75 + 2 * -1.0 * -0.5) / 2
-    assert float(judge.weight) == pytest.approx(2 - 0.1 * gradient)
+    assert judge.weight.item() == pytest.approx(2 - 0.1 * gradient)
     assert fake.grad is None
 
 
@@ -359,39 +359,69 @@ def test_old_fakes_come_from_the_right_heap() -> None:
 
 
 def test_training_resumes_and_repeats(tmp_path: Path) -> None:
-    def run(folder: Path | None, steps: int, planned: int = 6) -> list[Tensor]:
+    def run(folder: Path | None, stop_behind: int | None = None) -> list[Tensor]:
         game = small_game(pool=2)
-        options = {"progress": False, "folder": folder, "seed": 3}
-        batches = picture_batches(0), picture_batches(1)
-        if steps < planned:
-            options["callback"] = None
-            options["budget"] = None
-        cyclegan.train(game, *batches, steps=planned, **_stopped(options, steps, planned))
+        options = {"progress": False, "folder": folder, "seed": 3, **_stopped(stop_behind)}
+        cyclegan.train(game, picture_batches(0), picture_batches(1), steps=6, **options)
         return [p.detach().clone() for p in game.ema.module.parameters()]
 
-    whole = run(None, 6)
-    for one, other in zip(whole, run(None, 6), strict=True):
-        assert torch.equal(one, other)
+    whole = run(None)
+    for one, other in zip(whole, run(None), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, 3)
-    for one, other in zip(whole, run(tmp_path, 6), strict=True):
+        run(tmp_path, stop_behind=3)
+    for one, other in zip(whole, run(tmp_path), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-def _stopped(options: dict, steps: int, planned: int) -> dict:
+def _stopped(behind: int | None) -> dict:
     """Options that stop the training behind a number of steps, as a power cut would."""
-    if steps == planned:
-        return options
-
-    def preview() -> Tensor:
-        return torch.zeros(1, 3, 2, 2)
+    if behind is None:
+        return {}
 
     def callback(step: int, pictures: Tensor, history: list) -> None:
-        if step >= steps:
+        if step >= behind:
             raise KeyboardInterrupt
 
-    more = {"preview": preview, "previews": 100, "callback": callback, "checkpoint_every": 1}
-    return options | more
+    preview = {"preview": lambda: torch.zeros(1, 3, 2, 2), "previews": 100, "callback": callback}
+    return preview | {"checkpoint_every": 1}
+
+
+def test_the_learning_rate_of_all_three_optimisers_falls() -> None:
+    game = small_game(learning_rate=1e-3)
+    game.slow_down(0.25)
+    for optimiser in (game.g_optimiser, game.x_optimiser, game.y_optimiser):
+        assert [group["lr"] for group in optimiser.param_groups] == [2.5e-4]
+        assert optimiser.defaults["betas"] == (0.5, 0.999)
+
+
+# --- The heaps
+
+
+def test_scenes_of_the_two_heaps_are_different_ones() -> None:
+    by_day, by_night = cyclegan.two_heaps("scenes", 3, 32, seed=5)
+    assert len(by_day) == len(by_night) == 3
+    assert not torch.equal(by_day.fields["twin"], by_night.fields["image"])
+    with pytest.raises(SettingError, match="give a count"):
+        cyclegan.two_heaps("scenes", None)
+    with pytest.raises(SettingError, match="horse2zebra"):
+        cyclegan.two_heaps("horses")
+
+
+def test_two_folders_of_ones_own(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for folder, count in (("a", 3), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            Image.new("RGB", (20, 16), (40 * number, 0, 0)).save(
+                tmp_path / folder / f"{number}.png"
+            )
+    x, y = cyclegan.two_heaps((tmp_path / "a", tmp_path / "b"), None, 8)
+    assert (len(x), len(y)) == (3, 2) and x.fields["image"].shape == (3, 3, 8, 8)
+    with pytest.raises(DataError, match="no picture"):
+        (tmp_path / "c").mkdir()
+        cyclegan.two_heaps((tmp_path / "a", tmp_path / "c"), None, 8)
 
 
 # --- What comes out
