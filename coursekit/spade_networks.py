@@ -52,7 +52,9 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
         )
     low, high = (int(labels.min()), int(labels.max())) if labels.numel() else (0, 0)
     if low < 0 or high >= classes:
-        raise SettingError(f"Labels run from {low} to {high}; there are classes 0 to {classes - 1}.")
+        raise SettingError(
+            f"Labels run from {low} to {high}; there are classes 0 to {classes - 1}."
+        )
     planes = torch.zeros(len(labels), classes, *labels.shape[1:], device=labels.device)
     return planes.scatter_(1, labels[:, None], 1.0)
 
@@ -68,7 +70,9 @@ def resize_labels(planes: Tensor, size: Sequence[int]) -> Tensor:
 # --- The SPADE layer -----------------------------------------------------------------------------
 
 
-def normalise(features: Tensor, *, over: Sequence[int] = (0, 2, 3), epsilon: float = 1e-5) -> Tensor:
+def normalise(
+    features: Tensor, *, over: Sequence[int] = (0, 2, 3), epsilon: float = 1e-5
+) -> Tensor:
     """(x − μ) / σ without weights (Park et al. 2019, eq. 2 and 3).
 
     Args:
@@ -278,7 +282,9 @@ class Generator(nn.Module):
     def _check(self, planes: Tensor, latent: Tensor | None) -> None:
         wanted, shape = (self.labels, self.size, self.size), tuple(planes.shape)
         if shape[1:] != wanted or len(shape) != 4:
-            raise ShapeError(f"Expected label planes (N, {', '.join(map(str, wanted))}), got {shape}.")
+            raise ShapeError(
+                f"Expected label planes (N, {', '.join(map(str, wanted))}), got {shape}."
+            )
         found = None if latent is None else tuple(latent.shape)
         if found != ((len(planes), self.latent) if self.latent else None):
             raise ShapeError(

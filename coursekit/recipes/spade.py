@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from coursekit import spade, spade_measure
+from coursekit import spade, spade_measure, spade_study
 from coursekit.core import checkpoints, runtime, training
 from coursekit.datasets.scenes import CLASSES
 
@@ -88,3 +88,47 @@ def in_half_precision(painter: spade.Painter) -> spade.Painter:
     if rounded.encoder is not None:
         rounded.encoder.precision = "float32"
     return rounded.eval()
+
+
+def study(
+    folder: Path,
+    *,
+    steps: int = spade_study.STEPS,
+    seed: int = 0,
+    seeds: int = len(spade_study.SEEDS),
+    held_out: int = spade_study.HELD_OUT,
+    progress: bool = True,
+) -> list[Path]:
+    """Compare SPADE with concatenation: short trainings of both, seed by seed, about 15 minutes.
+
+    A training that has ended is not done again, and one that was stopped goes on.
+
+    Args:
+        folder: keeps a checkpoint a training, and the results.
+        steps: of each training.
+        seed: the first one.
+        seeds: how many of each.
+        held_out: maps to measure on.
+        progress: show progress.
+
+    Returns:
+        ``study.json`` and ``study.jpg``; nothing if it was interrupted.
+    """
+    bench, runs, painted = spade_measure.Bench(held_out, night=False), [], {}
+    for number in range(seed, seed + seeds):
+        for way in spade_study.WAYS:
+            place = folder / f"{way}-{number}"
+            painter, result = spade_study.train(way, number, steps, folder=place, progress=progress)
+            if result.interrupted:
+                return []
+            pictures = spade.paint(in_half_precision(painter), bench.labels)
+            painted.setdefault(way, pictures)
+            figures = spade_study.judge(bench, pictures)
+            parameters = sum(each.numel() for each in painter.generator.parameters())
+            seconds = round(result.seconds, 1)
+            runs.append(spade_study.Run(way, number, result.steps, parameters, seconds, figures))
+            if progress:
+                print(runs[-1], flush=True)
+    rows = spade_study.rows_of(bench, painted)
+    real = spade_study.judge(bench, bench.images)
+    return spade_study.save(spade_study.Study(runs, real, rows), folder)
