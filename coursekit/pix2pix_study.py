@@ -330,7 +330,7 @@ def save(block: Block, folder: Path, stem: str, *, ending: str = ".jpg") -> list
         for each in block.outcomes.values()
     ]
     lines = ",\n".join(json.dumps(each, ensure_ascii=False) for each in facts)
-    picture = images.save_image(sheet, folder / f"{stem}{ending}", quality=90)
+    picture = images.save_image(sheet, folder / f"{stem}{ending}", quality=75)
     text = f'{{"block": {json.dumps(block.name)}, "picture": "{picture.name}", "outcomes": [\n'
     path = folder / f"{stem}.json"
     path.write_text(f"{text}{lines}\n]}}\n", encoding="utf-8")
