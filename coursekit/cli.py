@@ -6,6 +6,7 @@ Nothing heavy is imported at module level, so that help and errors come at once.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -16,16 +17,25 @@ from coursekit.core.errors import CourseError, SettingError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status: 0, 1 for what went wrong, 130 for Ctrl-C."""
+    """Run one command and return the exit status.
+
+    That is 0, 1 for what went wrong, 130 for Ctrl-C, 141 if nobody reads on (``| head``).
+    """
     options = _parser().parse_args(arguments)
     try:
-        return options.function(options)
+        status = options.function(options)
+        sys.stdout.flush()  # here, where a closed pipe can still be caught
+        return status
     except CourseError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # What is still in the buffer goes nowhere, or Python would complain of it as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def doctor(options: argparse.Namespace) -> int:

@@ -447,3 +447,24 @@ def test_a_report_of_nothing_is_one_sentence(
     assert cli.main(["report", str(tmp_path), "-o", str(tmp_path / "report.html")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("No check has left a result") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["-m", "coursekit", "exercises"],
+        [
+            "-c",
+            "from coursekit import cli; cli.strip = print; raise SystemExit(cli.main(['strip']))",
+        ],
+    ],
+    ids=["flushed", "buffered"],
+)
+def test_a_closed_pipe_ends_it_quietly(program: list[str]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, *program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(120) == 141 and said == b""
