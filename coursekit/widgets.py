@@ -1,7 +1,8 @@
 """Things to move in a notebook: a slider over pictures made beforehand, a live preview, a canvas.
 
 The drawing canvases `sketch`, `label_painter` and `draw_and_see` are in
-`coursekit.widgets_canvas`, and imported when they are first used.
+`coursekit.widgets_canvas`, the menus beside them, `drawing_menu` and `reference_menu`, in
+`coursekit.widgets_choices`; they are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -24,25 +25,31 @@ if TYPE_CHECKING:
 
     from coursekit.core import training
     from coursekit.widgets_canvas import draw_and_see, label_painter, sketch
+    from coursekit.widgets_choices import drawing_menu, reference_menu
 
 __all__ = [
     "draw_and_see",
+    "drawing_menu",
     "label_painter",
     "live_preview",
     "live_training",
     "picture_slider",
     "real_sides",
+    "reference_menu",
     "replay",
     "sketch",
     "which_is_real",
 ]
 
 Callback = Callable[[int, Tensor, dict[str, float]], None]
+_CANVASES = dict.fromkeys(("sketch", "label_painter", "draw_and_see"), "coursekit.widgets_canvas")
+_MENUS = dict.fromkeys(("drawing_menu", "reference_menu"), "coursekit.widgets_choices")
+_LATER = _CANVASES | _MENUS
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("sketch", "label_painter", "draw_and_see"):
-        return getattr(importlib.import_module("coursekit.widgets_canvas"), name)
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
