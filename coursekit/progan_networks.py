@@ -181,6 +181,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.widths, self.latent, self.precision = widths, latent, precision
+        self.rules = rules
         self.blocks, self.to_rgb = nn.ModuleDict(), nn.ModuleDict()
         before = latent
         for r in widths.resolutions:
