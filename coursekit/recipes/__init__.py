@@ -40,6 +40,11 @@ RECIPES: dict[str, dict[str, str]] = {
         "course": "coursekit.recipes.spade:course",
         "study": "coursekit.recipes.spade:study",
     },
+    "progan": {
+        "course": "coursekit.recipes.progan:course",
+        "study": "coursekit.recipes.progan:study",
+        "pace": "coursekit.recipes.progan:pace",
+    },
     "segment": {"scenes": "coursekit.recipes.segment:course"},
     "recognise": {
         "digits": "coursekit.recipes.recognise:digits",
