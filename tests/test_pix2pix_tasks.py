@@ -230,6 +230,47 @@ def test_grey_has_no_colour_and_averaging_two_colours_takes_some() -> None:
     assert both[2] < both[:2].mean()
 
 
+def edge(columns: list[float]) -> torch.Tensor:
+    """A red picture (1, 3, 4, W) whose redness changes from column to column."""
+    shown = torch.zeros(1, 3, 4, len(columns))
+    shown[0, 0] = torch.tensor(columns)
+    return shown
+
+
+def test_sharpness_of_an_edge_by_hand() -> None:
+    # R from 0 to 1: rg changes by 255, yb by 127.5, in 4 of 4 · 3 + 3 · 4 pairs of neighbours.
+    expected = (4 * (255**2 + 127.5**2) / 24) ** 0.5
+    assert measure.sharpness(edge([0, 0, 1, 1])).item() == pytest.approx(expected, rel=1e-5)
+    turned = edge([0, 0, 1, 1]).transpose(2, 3)
+    assert measure.sharpness(turned).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_edge_over_two_pixels_is_less_sharp_and_grey_has_no_colour_edges() -> None:
+    sharp, blurred = (measure.sharpness(edge(each)) for each in ([0, 0, 1, 1], [0, 0.5, 1, 1]))
+    assert (blurred / sharp).item() == pytest.approx(0.5**0.5, rel=1e-5)
+    assert measure.sharpness(pictures()[:, :1].expand(-1, 3, -1, -1)).max() < 1e-3
+
+
+def test_sharpness_of_a_region_does_not_see_its_border() -> None:
+    shown = torch.cat([edge([0, 0, 1, 1]), edge([0, 0, 0, 1])])
+    region = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    region[..., :2] = True  # the edge of the first picture runs along the region's border
+    assert measure.sharpness(shown, region).tolist() == [0, 0]
+    assert (measure.sharpness(shown) > 1).all()
+    with pytest.raises(ShapeError, match="3, H, W"):
+        measure.sharpness(shown[:, :1])
+
+
+def test_colour_spread_by_hand() -> None:
+    shown = torch.ones(2, 3, 4, 4)
+    shown[0, 0, :2], shown[1, 0, :2] = 0.2, 0.6  # the lower halves are white in both
+    region = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    region[:, :, :2] = True
+    assert measure.colour_spread(shown, region).tolist() == pytest.approx([51, 51], rel=1e-4)
+    assert measure.colour_spread(shown).tolist() == pytest.approx([25.5, 25.5], rel=1e-4)
+    assert measure.colour_spread(shown[:1].expand(3, -1, -1, -1)).max() < 1e-3
+
+
 def test_the_nearest_neighbour_of_a_drawing_is_itself_even_moved_by_a_pixel() -> None:
     known = emoji.emoji("train", 64, count=60).fields["line"]
     assert measure.nearest_neighbour(known, known[10:20]).tolist() == list(range(10, 20))
