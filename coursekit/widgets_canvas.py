@@ -56,7 +56,7 @@ class Painter(ipywidgets.VBox):
         self._callbacks: list[_Throttled] = []
         self._stage = _stage(self)
         super().__init__(
-            [*self._tools(), self._stage, self.message], layout=Layout(align_items="flex-start")
+            [*self._tools(), self.message, self._stage], layout=Layout(align_items="flex-start")
         )
         self._show()
 
@@ -208,7 +208,7 @@ class Painter(ipywidgets.VBox):
 
     def _tools(self) -> list[ipywidgets.Widget]:
         tools = ipywidgets.ToggleButtons(
-            options=_TOOLS, value=self.tool, style={"button_width": "70px"}
+            options=_TOOLS, value=self.tool, style={"button_width": "80px"}
         )
         tools.observe(lambda change: setattr(self, "tool", change["new"]), names="value")
         width = ipywidgets.FloatSlider(
@@ -218,7 +218,7 @@ class Painter(ipywidgets.VBox):
             step=0.5,
             description="brush",
             readout_format=".1f",
-            layout=Layout(width="260px"),
+            layout=Layout(width="280px"),
             style={"description_width": "40px"},
         )
         width.observe(lambda change: setattr(self, "width", change["new"]), names="value")
@@ -232,7 +232,7 @@ class Painter(ipywidgets.VBox):
             accept="image/*", multiple=False, description="upload", layout=Layout(width="110px")
         )
         upload.observe(lambda change: self._uploaded(change["new"]), names="value")
-        rows = [[tools], [width, undo, clear, upload]]
+        rows = [[tools], [width], [undo, clear, upload]]  # no wider than a canvas of 320 pixels
         return [ipywidgets.HBox(row, layout=Layout(flex_flow="row wrap")) for row in rows]
 
     def _uploaded(self, files: Any) -> None:
@@ -320,7 +320,7 @@ class LabelPainter(Painter):
     def _tools(self) -> list[ipywidgets.Widget]:
         for name, colour in zip(self.classes, self.palette.tolist(), strict=True):
             button = ipywidgets.Button(
-                description=name, tooltip=f"paint {name}", layout=Layout(width="112px")
+                description=name, tooltip=f"paint {name}", layout=Layout(width="104px", padding="0")
             )
             button.style.button_color = "#{:02x}{:02x}{:02x}".format(*colour)
             bright = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2] > 140
@@ -328,7 +328,7 @@ class LabelPainter(Painter):
                 button.style.text_color = "black" if bright else "white"
             button.on_click(lambda _, name=name: self.choose(name))
             self._buttons.append(button)
-        legend = Layout(flex_flow="row wrap", width="600px")
+        legend = Layout(flex_flow="row wrap", width=f"{max(self.raster.size * self.scale, 330)}px")
         return [ipywidgets.HBox(self._buttons, layout=legend), *super()._tools()]
 
     def _read(self, values: Tensor) -> np.ndarray:
@@ -468,7 +468,7 @@ class Answering(ipywidgets.HBox):
         self._said = ipywidgets.HTML()
         heading = ipywidgets.HTML(f"<b>{html.escape(title)}</b>" if title else "")
         answered = ipywidgets.VBox(
-            [heading, self._image, self._said],
+            [heading, self._said, self._image],
             layout=Layout(align_items="flex-start", margin="0 0 0 16px"),
         )
         super().__init__(
