@@ -60,6 +60,8 @@ TOPICS = (
     "cgan",
     "pix2pix",
     "cyclegan",
+    "progan",
+    "stylegan2",
     "spade",
 )
 
