@@ -130,7 +130,9 @@ def test_a_label_map_is_painted_filled_and_uploaded(page: Page, tmp_path: Path) 
     half = np.full((64, 64, 3), 255, np.uint8)
     half[:, :32] = 0
     Image.fromarray(half).save(tmp_path / "half.png")
-    page.set_input_files("input[type=file]", tmp_path / "half.png")
+    with page.expect_file_chooser() as chooser:
+        page.click("button:has-text('upload')")
+    chooser.value.set_files(tmp_path / "half.png")
     assert soon(page, lambda: pixels(canvas)[260, 60] < 50)
     assert pixels(canvas)[260, 260] > 200
 
