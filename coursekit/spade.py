@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from coursekit import dcgan
-from coursekit.core import checkpoints, runtime, training
+from coursekit.core import checkpoints, training
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.dcgan import from_unit, sample_latent, to_unit
 from coursekit.spade_losses import (

@@ -6,7 +6,7 @@ The discriminator judges at several scales and shows what every layer made: here
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -26,10 +26,13 @@ def hinge_discriminator(real: Opinion, fake: Opinion) -> Tensor:
 
     Args:
         real, fake: opinions of the discriminator; only the logits count.
+
+    Raises:
+        ShapeError: opinions at no scale, or at different numbers of scales.
     """
     parts = [
         F.relu(1 - ours[-1]).mean() + F.relu(1 + theirs[-1]).mean()
-        for ours, theirs in zip(real, fake, strict=True)
+        for ours, theirs in _scales(real, fake)
     ]
     return torch.stack(parts).mean()
 
@@ -47,12 +50,30 @@ def feature_matching(real: Opinion, fake: Opinion) -> Tensor:
 
     Args:
         real, fake: opinions on true and generated pictures of the same maps.
+
+    Raises:
+        ShapeError: opinions whose layers do not match one to one.
     """
+    for ours, theirs in _scales(real, fake):
+        if [x.shape for x in ours] != [y.shape for y in theirs]:
+            raise ShapeError(
+                f"Layers {[tuple(x.shape) for x in ours]} on the true side, "
+                f"{[tuple(y.shape) for y in theirs]} on the other: take both from one "
+                "discriminator, for the same maps."
+            )
     parts = [
         torch.stack([F.l1_loss(y, x.detach()) for x, y in zip(ours[:-1], theirs[:-1], strict=True)])
         for ours, theirs in zip(real, fake, strict=True)
     ]
     return torch.stack([each.sum() for each in parts]).mean()
+
+
+def _scales(real: Opinion, fake: Opinion) -> Iterator[tuple[Sequence[Tensor], Sequence[Tensor]]]:
+    if not real or len(real) != len(fake):
+        raise ShapeError(
+            f"Opinions at {len(real)} scales and at {len(fake)}; expected equally many, from 1."
+        )
+    return zip(real, fake, strict=True)
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -19,12 +19,12 @@ from coursekit.core import training
 from coursekit.core.errors import SettingError, ShapeError
 
 __all__ = [
+    "SPADE",
     "ConcatBlock",
     "ConcatGenerator",
     "Generator",
     "MultiscaleDiscriminator",
     "PatchDiscriminator",
-    "SPADE",
     "SPADEBlock",
     "StyleEncoder",
     "normalise",
