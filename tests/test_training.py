@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 from training_toy import Toy, same, without_seconds
 
 from coursekit.core import training
@@ -318,6 +319,39 @@ def test_the_average_takes_buffers_along() -> None:
     share = 1 - 2 / 11
     torch.testing.assert_close(ema.module.running_mean, share * torch.tensor([0.2, 0.4]))
     assert int(ema.module.num_batches_tracked) == 1  # a count is copied, not averaged
+
+
+def test_spectral_norm_divides_the_averaged_weights_by_their_own_norm() -> None:
+    torch.manual_seed(0)
+    source = torch.nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))
+    ema = training.EMA(source, 0.9)
+    for _ in range(60):
+        with torch.no_grad():  # the largest singular value changes its direction all the time
+            source.parametrizations.weight.original.copy_(
+                torch.eye(6) + torch.diag(4 * torch.rand(6))
+            )
+        for _ in range(20):
+            source(torch.zeros(1, 6))  # in train mode each look is a power iteration
+        ema.update()
+    assert 0.6 < float(torch.linalg.matrix_norm(ema.module.weight, 2)) < 2.5
+
+
+def test_the_average_keeps_what_spectral_norm_promises() -> None:
+    """Its singular vectors are unit vectors, however far they turn."""
+    torch.manual_seed(3)
+    source = parametrizations.spectral_norm(nn.Linear(12, 12, bias=False))
+    ema = training.EMA(source, 0.95)
+    for _ in range(60):
+        # Towards another random matrix each time: a mean of its vectors would be near 0.
+        source.parametrizations.weight.original.data.lerp_(torch.randn(12, 12), 0.2)
+        source(torch.randn(4, 12))
+        ema.update()
+    vectors = [buffer for name, buffer in ema.module.named_buffers() if name[-2:] in ("_u", "_v")]
+    assert len(vectors) == 2
+    for each in vectors:
+        assert float(each.norm()) == pytest.approx(1.0, abs=1e-4)
+    kept = source.parametrizations.weight[0]
+    assert torch.equal(ema.module.parametrizations.weight[0]._u, kept._u)
 
 
 def test_the_average_is_a_frozen_copy_in_eval_mode() -> None:

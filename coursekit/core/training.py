@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm
 from tqdm.auto import tqdm
 
 from coursekit.core import runtime
@@ -38,6 +39,7 @@ State = Mapping[str, Any]
 Callback = Callable[[int, Tensor, "list[dict[str, float]]"], None]
 
 PRECISIONS = ("float32", "bfloat16", "auto")
+_DIRECTIONS = ("._u", "._v")  # of torch.nn.utils.parametrizations.spectral_norm
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
@@ -61,7 +63,8 @@ class EMA:
     """An exponential moving average of a network's parameters and buffers.
 
     After every step: average ← decay · average + (1 − decay) · value, with a smaller decay
-    (1 + t) / (10 + t) in the first steps t, so that the initial weights are soon forgotten.
+    (1 + t) / (10 + t) in the first steps t, so that the initial weights are soon forgotten. Counts,
+    and the singular vectors of spectral norm, are copied.
 
     Attributes:
         module: the averaged copy, in eval mode, without gradients.
@@ -78,11 +81,15 @@ class EMA:
         """Move the average towards the network as it is now."""
         self.updates += 1
         share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for average, value in zip(_tensors(self.module), _tensors(self.source), strict=True):
-            if average.is_floating_point():
+        pairs = zip(_tensors(self.module), _tensors(self.source), strict=True)
+        for (name, average), (_, value) in pairs:
+            if average.is_floating_point() and not name.endswith(_DIRECTIONS):
                 average.lerp_(value, share)
             else:
                 average.copy_(value)
+        # A mean of unit vectors is shorter than 1: σ would be too small and every layer too loud.
+        for average, value in zip(_vectors(self.module), _vectors(self.source), strict=True):
+            average.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
         """The averaged weights and how often they were updated."""
@@ -94,9 +101,16 @@ class EMA:
         self.updates = state["updates"]
 
 
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def _vectors(module: nn.Module) -> Iterator[Tensor]:
+    """The singular vectors u and v that spectral norm keeps."""
+    for part in module.modules():
+        if isinstance(part, _SpectralNorm):
+            yield from part.buffers()
 
 
 class Indexed(Protocol):
