@@ -46,6 +46,12 @@ _MODULES = {
     "pix2pix_networks": "coursekit.pix2pix_networks",
     "cyclegan": "coursekit.cyclegan",
     "cyclegan_networks": "coursekit.cyclegan_networks",
+    "stylegan2": "coursekit.stylegan2",
+    "stylegan2_networks": "coursekit.stylegan2_networks",
+    "stylegan2_styles": "coursekit.stylegan2_styles",
+    "stylegan2_projection": "coursekit.stylegan2_projection",
+    "stylegan2_adain": "coursekit.stylegan2_adain",
+    "stylegan2_measure": "coursekit.stylegan2_measure",
     "spade": "coursekit.spade",
     "spade_networks": "coursekit.spade_networks",
 }

@@ -45,6 +45,10 @@ RECIPES: dict[str, dict[str, str]] = {
         "study": "coursekit.recipes.progan:study",
         "pace": "coursekit.recipes.progan:pace",
     },
+    "stylegan2": {
+        "course": "coursekit.recipes.stylegan2:course",
+        "study": "coursekit.recipes.stylegan2:study",
+    },
     "segment": {"scenes": "coursekit.recipes.segment:course"},
     "recognise": {
         "digits": "coursekit.recipes.recognise:digits",
