@@ -24,7 +24,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import _SpectralNorm
 from tqdm.auto import tqdm
 
 from coursekit.core import runtime
@@ -83,13 +82,11 @@ class EMA:
         share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
         pairs = zip(_tensors(self.module), _tensors(self.source), strict=True)
         for (name, average), (_, value) in pairs:
+            # A mean of unit vectors is shorter than 1: σ would be too small, every layer too loud.
             if average.is_floating_point() and not name.endswith(_DIRECTIONS):
                 average.lerp_(value, share)
             else:
                 average.copy_(value)
-        # A mean of unit vectors is shorter than 1: σ would be too small and every layer too loud.
-        for average, value in zip(_vectors(self.module), _vectors(self.source), strict=True):
-            average.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
         """The averaged weights and how often they were updated."""
@@ -104,13 +101,6 @@ class EMA:
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters()
     yield from module.named_buffers()
-
-
-def _vectors(module: nn.Module) -> Iterator[Tensor]:
-    """The singular vectors u and v that spectral norm keeps."""
-    for part in module.modules():
-        if isinstance(part, _SpectralNorm):
-            yield from part.buffers()
 
 
 class Indexed(Protocol):
