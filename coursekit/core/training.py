@@ -424,14 +424,14 @@ class _Trainer:
             self._finite(name, float(value), self.result.steps)
         for name, part in self.state.items():
             module = part.module if isinstance(part, EMA) else part
-            if isinstance(module, nn.Module) and not all(map(_all_finite, _tensors(module))):
+            if isinstance(module, nn.Module) and not _all_finite(module):
                 raise self._broken(
                     f"Step {self.result.steps}: weights of {name!r} are not finite.", name
                 )
 
 
-def _all_finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+def _all_finite(module: nn.Module) -> bool:
+    return all(bool(each.isfinite().all()) for _, each in _tensors(module))
 
 
 @contextlib.contextmanager
