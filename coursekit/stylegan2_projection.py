@@ -194,7 +194,9 @@ class _Search:
         penalty = torch.stack([noise_penalty(values).sum() for values in self.noise.values()]).sum()
         # Outside [0, 1] the clamp has no slope: what leaves the range is called back.
         outside = (picture - picture.clamp(0, 1)).square().flatten(1).sum(dim=1)
-        self._remember(styles.detach(), picture.detach(), distances.detach(), float(penalty))
+        self._remember(
+            styles.detach(), picture.detach(), distances.detach(), float(penalty.detach())
+        )
         return (distances + outside).sum() + noise_weight * penalty
 
     def _remember(self, styles: Tensor, picture: Tensor, distances: Tensor, penalty: float) -> None:
