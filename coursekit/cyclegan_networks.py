@@ -32,6 +32,33 @@ class ResidualBlock(nn.Module):
         return x + self.layers(x)
 
 
+def reach(blocks: int, halvings: int) -> int:
+    """How far a pixel of `ResNetGenerator`'s output sees to each side, in pixels, at least.
+
+    Backwards from one output pixel through the layers, as `pix2pix_networks.patch_box` does for the
+    discriminator: what lies further away decides nothing but the normalisation's two numbers a
+    channel, which know no place. 81 at the published settings. Pixels between two halvings see up
+    to 2 ** ``halvings`` − 1 more on one side.
+
+    Raises:
+        SettingError: a negative number of blocks or halvings.
+    """
+    if min(blocks, halvings) < 0:
+        raise SettingError(f"{blocks=} and {halvings=} count from 0.")
+    unit = 2**halvings
+    return min(_seen(place, blocks, halvings) for place in range(unit))
+
+
+def _seen(place: int, blocks: int, halvings: int) -> int:
+    first, last = place - 3, place + 3
+    for _ in range(halvings):  # transposed: output o comes from (o − 1) / 2 … (o + 1) / 2
+        first, last = first // 2, (last + 1) // 2
+    first, last = first - 2 * blocks, last + 2 * blocks
+    for _ in range(halvings):
+        first, last = 2 * first - 1, 2 * last + 1
+    return min(place - first, last - place) + 3
+
+
 class ResNetGenerator(nn.Module):
     """A picture in, a picture of the same size out: (N, C, H, W) in [-1, 1] both.
 

@@ -35,6 +35,7 @@ RECIPES: dict[str, dict[str, str]] = {
     "cyclegan": {
         "course": "coursekit.recipes.cyclegan:course",
         "study": "coursekit.recipes.cyclegan:study",
+        "discs": "coursekit.recipes.cyclegan:discs",
     },
     "spade": {
         "course": "coursekit.recipes.spade:course",
