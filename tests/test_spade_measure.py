@@ -15,7 +15,7 @@ from torch import Tensor
 from coursekit import recipes, spade, spade_measure, spade_study
 from coursekit.core import checkpoints, runtime, segmenter
 from coursekit.core.errors import DataError, SettingError, ShapeError
-from coursekit.core.timeline import Timeline
+from coursekit.core.timeline import Timeline, of_topic
 from coursekit.datasets import scenes
 from coursekit.recipes import spade as recipe
 from coursekit.spade_study import MEASURES, WAYS, Run, Study
@@ -391,3 +391,49 @@ def test_an_interrupted_study_returns_nothing(
     options = {"steps": 2, "seeds": 1, "held_out": COUNT, "progress": False}
     assert recipe.study(tmp_path, **options) == []
     assert not (tmp_path / "study.json").exists()
+
+
+# --- What is committed
+
+
+def test_the_course_s_painter_shows_what_the_map_says(bench: spade_measure.Bench) -> None:
+    """At least nine tenths of what true pictures score, and each in the style it was given."""
+    painter, checkpoint = spade.load()
+    assert not painter.training and checkpoint.about["recipe"] == "spade course"
+    header = checkpoint.about["measured"]["painted, style"]
+    assert all(header[style]["share of real"]["interval"][0] >= 0.9 for style in header)
+    report = bench.measure(painter)
+    for style in spade_measure.STYLES:
+        assert report.relative(style).value > 0.9
+        found = report.scores[style].pixel_accuracy.value
+        assert found == pytest.approx(header[style]["pixel accuracy"]["value"], abs=0.05)
+    assert report.lpips["its own"].value < report.lpips["random"].value
+
+
+def test_the_course_s_painter_knows_day_from_night(bench: spade_measure.Bench) -> None:
+    """The same maps in the styles of the other half of the pictures: the light changes sides."""
+    painter, _ = spade.load()
+    style = spade.style_of(painter, bench.images)
+    days, nights = spade.paint(painter, bench.labels, style.roll(COUNT, dims=0)).chunk(2)
+    assert float(days.mean()) < float(bench.images[:COUNT].mean()) - 0.1
+    assert float(nights.mean()) > float(bench.images[COUNT:].mean()) + 0.1
+
+
+def test_the_course_s_film_ends_with_the_training() -> None:
+    film = of_topic("spade")
+    assert 4 <= len(film) <= recipe.FRAMES + 1
+    assert film.steps[-1] == spade.load()[1].about["steps"]
+
+
+def test_the_course_s_study_is_a_fair_one() -> None:
+    study = spade_study.load()
+    for way in WAYS:
+        runs = [run for run in study.runs if run.way == way]
+        assert sorted(run.seed for run in runs) == list(spade_study.SEEDS)
+        assert {run.steps for run in runs} == {spade_study.STEPS}
+    counts = [next(r.parameters for r in study.runs if r.way == way) for way in WAYS]
+    assert abs(counts[0] / counts[1] - 1) < 2e-3
+    assert study.real["pixel accuracy"] > 0.9
+    assert list(study.pictures) == ["label map", *WAYS, "true picture"]
+    assert all(row.shape == (spade_study.SHOWN, 3, 64, 64) for row in study.pictures.values())
+    assert len(study.rows()) == 5

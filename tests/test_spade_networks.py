@@ -329,6 +329,7 @@ def test_the_largest_singular_value_is_1() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [networks.Generator, networks.ConcatGenerator])
+@torch.no_grad()
 def test_pictures_have_the_size_and_the_range(kind: type, settings: dict) -> None:
     made = {"labels": 3, "width": 2, "size": 16, "hidden": 4, "doublings": 2} | settings
     generator = stirred(kind(**made))
@@ -359,6 +360,20 @@ def test_without_a_style_the_generator_starts_from_the_map() -> None:
     generator(drawn)
     expected = F.conv2d(drawn[:, :, ::4, ::4], generator.first.weight, generator.first.bias, 1, 1)
     torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_whole_generator_in_other_words() -> None:
+    """Blocks one by one: doubled before each, but for the first and the second of the middle."""
+    generator = stirred(small_generator(latent=4, doublings=3)).eval()
+    drawn, z = planes(2, 16), normal(2, 4, seed=3)
+    x = F.linear(z, generator.first.weight, generator.first.bias).view(2, 8, 2, 2)
+    for block, doubled in zip(generator.blocks, (False, True, False, True, True), strict=True):
+        if doubled:
+            x = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        x = block(x, drawn)
+    x = F.conv2d(torch.maximum(x, 0.2 * x), generator.last.weight, generator.last.bias, padding=1)
+    torch.testing.assert_close(generator(drawn, z), x.tanh(), rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()
