@@ -22,6 +22,7 @@ from coursekit.core.errors import SettingError
 from coursekit.core.estimates import LEVEL, Estimate, Score, mean_interval, proportion
 from coursekit.datasets.faces import FACTORS, faces
 from coursekit.dcgan_latent import slerp
+from coursekit.progan_layers import pixel_norm
 from coursekit.stylegan2_networks import Generator
 from coursekit.stylegan2_styles import draw_w, pictures
 
@@ -135,6 +136,7 @@ def _two_places(
     if space == "w":
         a, b = generator.mapping(a), generator.mapping(b)
         return torch.lerp(a, b, t), torch.lerp(a, b, t + epsilon)
+    a, b = pixel_norm(a), pixel_norm(b)  # of one length, so that the walk has one speed
     return generator.mapping(slerp(a, b, t)), generator.mapping(slerp(a, b, t + epsilon))
 
 

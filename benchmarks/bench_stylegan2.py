@@ -1,0 +1,407 @@
+"""One training step of StyleGAN2 at 64×64: the course against plain code and two packages.
+
+``python benchmarks/bench_stylegan2.py`` prints a table. A step is one round of the game on a
+batch, the discriminator's update and the generator's, and the share of the two regularisers that
+falls to it: R1 after every 16th step, path length, on half a batch, after every 4th. The three
+parts are timed one by one and added up.
+
+Every side plays the same round, with the same losses and optimisers; only the networks differ:
+
+* *plain*: the course's architecture written as the paper has it. Weights are built for every
+  sample and convolved in groups; images are resampled by inserting zeros, padding and filtering.
+  It begins with the course's weights, and the script stops if the numbers differ.
+* *stylegan2-torch* and *stylegan2-pytorch*, packages of PyPI, if they can be imported; the first
+  has the same architecture, the second one of its own with as many channels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import importlib
+import importlib.util
+import math
+import statistics
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from unittest import mock
+
+import harness
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from coursekit import stylegan2, stylegan2_discriminator, stylegan2_networks
+from coursekit.core import runtime
+from coursekit.stylegan2_layers import upfirdn
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+PARTS = {"step": 1, "path length": 4, "R1": 16}  # each comes after every so many steps
+R1, PATH = 1.0, 2.0
+PEERS = ("stylegan2-torch", "stylegan2-pytorch")
+
+
+@dataclass
+class Networks:
+    """What a round needs to know of a side.
+
+    Attributes:
+        generator, discriminator: for the optimisers.
+        style: z (N, latent) → one w for each layer.
+        draw: those → images.
+        judge: images → logits (N,).
+        inside: entered around every part.
+        channels: of the images.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    style: Callable[[Tensor], Tensor]
+    draw: Callable[[Tensor], Tensor]
+    judge: Callable[[Tensor], Tensor]
+    inside: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+    channels: int = 3
+
+
+class Synthesis(nn.Module):
+    """Lets `stylegan2.path_length_step` ask for ``generator.synthesis`` of any side."""
+
+    def __init__(self, networks: Networks) -> None:
+        super().__init__()
+        self.synthesis = networks.draw
+
+
+class Judge(nn.Module):
+    """A discriminator that gives (N,), whatever the package's own gives."""
+
+    def __init__(self, networks: Networks) -> None:
+        super().__init__()
+        self.network, self.ask = networks.discriminator, networks.judge
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.ask(images).flatten()
+
+
+# --- Plain code ----------------------------------------------------------------------------------
+
+
+def plain_modulated_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    style: Tensor,
+    *,
+    demodulate: bool = True,
+    kernel: Tensor | None = None,
+    way: str = "",
+) -> Tensor:
+    """Karras et al. 2020, equations 1 to 3, as they stand: weights for every sample."""
+    count, inputs = x.shape[:2]
+    own = weight[None] * style[:, None, :, None, None]
+    if demodulate:
+        own = own * (own.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+    x, side = x.reshape(1, count * inputs, *x.shape[2:]), weight.shape[-1]
+    if kernel is None:
+        found = F.conv2d(x, own.flatten(0, 1), padding=side // 2, groups=count)
+    else:
+        turned = own.transpose(1, 2).flatten(0, 1)
+        found = F.conv_transpose2d(x, turned, stride=2, groups=count)
+        found = upfirdn(found, kernel, padding=(1, 1), gain=4.0)
+    return found.reshape(count, -1, *found.shape[2:])
+
+
+def plain_upsample(x: Tensor, kernel: Tensor) -> Tensor:
+    return upfirdn(x, kernel, up=2, padding=(2, 1), gain=4.0)
+
+
+def plain_downsample(x: Tensor, kernel: Tensor) -> Tensor:
+    return upfirdn(x, kernel, down=2, padding=(1, 1))
+
+
+def plain_blur(x: Tensor, kernel: Tensor, padding: int, gain: float = 1.0) -> Tensor:
+    return upfirdn(x, kernel, padding=(padding, padding), gain=gain)
+
+
+@contextlib.contextmanager
+def plainly() -> Iterator[None]:
+    """Inside, the course's networks use the functions above."""
+    changes = [
+        (stylegan2_networks, "modulated_conv2d", plain_modulated_conv2d),
+        (stylegan2_networks, "upsample", plain_upsample),
+        (stylegan2_discriminator, "downsample", plain_downsample),
+        (stylegan2_discriminator, "blur", plain_blur),
+    ]
+    with contextlib.ExitStack() as stack:
+        for change in changes:
+            stack.enter_context(mock.patch.object(*change))
+        yield
+
+
+# --- The sides -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is compared: 64 pixels, a resolution r has min(base / r, most) channels."""
+
+    size: int = 64
+    base: int = 8192
+    most: int = 256
+    latent: int = 512
+    batch: int = 8
+    device: str = "cpu"
+
+    @property
+    def sizes(self) -> stylegan2.Sizes:
+        return stylegan2.Sizes(self.size, base=self.base, most=self.most)
+
+
+def course(setting: Setting, precision: str = "float32", inside: object = None) -> Networks:
+    torch.manual_seed(0)
+    made = stylegan2.Generator(setting.sizes, latent=setting.latent, precision=precision)
+    judge = stylegan2.Discriminator(setting.sizes, precision=precision)
+    made, judge = made.to(setting.device), judge.to(setting.device)
+    return Networks(
+        made, judge, made.styles, made.synthesis, judge, inside or contextlib.nullcontext
+    )
+
+
+def stylegan2_torch(setting: Setting) -> Networks:
+    """Without a CUDA compiler its extension cannot be built: plain `upfirdn` stands in for it.
+
+    That is faster than the fallback that its relatives have, one convolution a channel. Its
+    images are grey, which is a little less to do.
+    """
+    with mock.patch("torch.utils.cpp_extension.load", lambda *args, **options: None):
+        package = importlib.import_module("stylegan2_torch")
+    for name, module in list(sys.modules.items()):
+        if name.startswith("stylegan2_torch.") and callable(getattr(module, "upfirdn2d", None)):
+            module.upfirdn2d = _filtered
+
+    torch.manual_seed(0)
+    channels = {r: setting.sizes.width(r) for r in setting.sizes.resolutions}
+    made = package.Generator(setting.size, setting.latent, 8, 0.01, channels)
+    judge = package.Discriminator(setting.size, channels)
+    made, judge = made.to(setting.device), judge.to(setting.device)
+
+    def style(z: Tensor) -> Tensor:
+        return made.mapping(z)[:, None].repeat(1, made.n_w_plus, 1)
+
+    def draw(w: Tensor) -> Tensor:
+        return made([w], input_type="w_plus")
+
+    return Networks(made, judge, style, draw, judge, channels=1)
+
+
+def _filtered(
+    x: Tensor, kernel: Tensor, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0)
+) -> Tensor:
+    return upfirdn(x, kernel, up=up, down=down, padding=pad)
+
+
+def stylegan2_pytorch(setting: Setting) -> Networks:
+    """Its module asks for a GPU and more when it is imported; these networks need none of it."""
+    unused = {name: types.ModuleType(name) for name in ("aim", "vector_quantize_pytorch")}
+    unused["vector_quantize_pytorch"].VectorQuantize = None
+    with (
+        mock.patch.dict(sys.modules, unused),
+        mock.patch.object(torch.cuda, "is_available", lambda: True),
+    ):
+        package = importlib.import_module("stylegan2_pytorch.stylegan2_pytorch")
+
+    torch.manual_seed(0)
+    last = setting.sizes.width(setting.size)
+    options = {"fmap_max": setting.most}
+    mapping = package.StyleVectorizer(setting.latent, 8)
+    made = package.Generator(setting.size, setting.latent, last // 2, **options)
+    judge = package.Discriminator(setting.size, last // 4, **options)
+    both = nn.ModuleList([mapping, made]).to(setting.device)
+    judge = judge.to(setting.device)
+
+    def draw(w: Tensor) -> Tensor:
+        return made(w, torch.rand(len(w), setting.size, setting.size, 1, device=w.device))
+
+    def style(z: Tensor) -> Tensor:
+        return mapping(z)[:, None].repeat(1, made.num_layers, 1)
+
+    return Networks(both, judge, style, draw, lambda images: judge(images)[0])
+
+
+def sides(setting: Setting) -> dict[str, Callable[[], Networks]]:
+    found = {
+        "plain": lambda: course(setting, inside=plainly),
+        "course": lambda: course(setting),
+        "course, bfloat16": lambda: course(setting, "bfloat16"),
+    }
+    makers = {"stylegan2-torch": stylegan2_torch, "stylegan2-pytorch": stylegan2_pytorch}
+    for name in PEERS:
+        if importlib.util.find_spec(name.replace("-", "_")):
+            found[name] = lambda name=name: makers[name](setting)
+    return found
+
+
+# --- A round -------------------------------------------------------------------------------------
+
+
+def parts(networks: Networks, setting: Setting) -> dict[str, Callable[[], dict[str, float]]]:
+    """The three parts of a round, each of which makes an update."""
+    rates = {"lr": 2e-3, "betas": (0.0, 0.99)}
+    g_optimiser = torch.optim.Adam(networks.generator.parameters(), **rates)
+    d_optimiser = torch.optim.Adam(networks.discriminator.parameters(), **rates)
+    judge, holder, goal = Judge(networks), Synthesis(networks), stylegan2.PathLength()
+    goal.to(setting.device)
+    random = runtime.generator(0)
+    shape = setting.batch, networks.channels, setting.size, setting.size
+    real = (2 * torch.rand(shape, generator=random) - 1).to(setting.device)
+    z = torch.randn(setting.batch, setting.latent, generator=random).to(setting.device)
+
+    def step() -> dict[str, Tensor]:
+        fake = networks.draw(networks.style(z))
+        terms = stylegan2.discriminator_step(judge, d_optimiser, real, fake)
+        return terms | stylegan2.generator_step(judge, g_optimiser, fake)
+
+    def path() -> dict[str, Tensor]:
+        styles = networks.style(z[: setting.batch // 2])
+        weight = PATH * PARTS["path length"]
+        return stylegan2.path_length_step(holder, g_optimiser, goal, styles, weight)
+
+    def r1() -> dict[str, Tensor]:
+        return stylegan2.r1_step(judge, d_optimiser, real, R1 * PARTS["R1"])
+
+    def ready(part: Callable[[], dict[str, Tensor]]) -> Callable[[], dict[str, float]]:
+        def run() -> dict[str, float]:
+            with networks.inside():  # reading the terms waits for a GPU
+                return {name: float(value) for name, value in part().items()}
+
+        return run
+
+    return dict(zip(PARTS, map(ready, (step, path, r1)), strict=True))
+
+
+def check_agreement(setting: Setting) -> None:
+    """Stop unless plain code and the course report the same terms of the first of each part."""
+    small = Setting(setting.size, 1024, 32, 32, 4, setting.device)
+    for part in PARTS:
+        found = []
+        for name in ("plain", "course"):
+            run = parts(sides(small)[name](), small)[part]
+            torch.manual_seed(1)
+            found.append(run())
+        for name, value in found[0].items():
+            if not math.isclose(value, found[1][name], rel_tol=2e-3, abs_tol=2e-4):
+                sys.exit(f"{part}, {name}: plain {value:.6f}, course {found[1][name]:.6f}.")
+
+
+def amortised(seconds: dict[str, list[float]], name: str) -> list[float]:
+    """Seconds of a step with its share of both regularisers, for each round."""
+    columns = zip(*(seconds[f"{name}/{part}"] for part in PARTS), strict=True)
+    return [sum(s / n for s, n in zip(c, PARTS.values(), strict=True)) for c in columns]
+
+
+def report(setting: Setting, names: list[str], rounds: int, clock: str) -> None:
+    made = {name: sides(setting)[name]() for name in names}
+    race = {
+        f"{name}/{part}": run
+        for name, networks in made.items()
+        for part, run in parts(networks, setting).items()
+    }
+    seconds = harness.race(race, rounds, warm_up=1, clock=CLOCKS[clock])
+    totals = {name: amortised(seconds, name) for name in names}
+    ours = totals["course"]
+    rows = []
+    for name, times in totals.items():
+        ratios = [a / b for a, b in zip(ours, times, strict=True)]
+        each = [f"{statistics.median(seconds[f'{name}/{part}']):.2f} s" for part in PARTS]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        total = f"{statistics.median(times):.2f} s"
+        rows.append([name, *each, total, f"{statistics.median(ratios):.2f}", spread])
+    print(harness.table(["", *PARTS, "amortised", "course ÷ it", "least to most"], rows))
+    for name, networks in made.items():
+        counts = [
+            sum(p.numel() for p in network.parameters()) / 1e6
+            for network in (networks.generator, networks.discriminator)
+        ]
+        print(f"{name}: G {counts[0]:.2f} million, D {counts[1]:.2f} million parameters")
+
+
+# --- Memory, and where the time goes -------------------------------------------------------------
+
+
+def peak_of(setting: Setting, name: str) -> float:
+    """MiB that one round of everything adds to this process's memory."""
+    runs = parts(sides(setting)[name](), setting)
+    harness.reset_peak()
+    before = harness.peak_memory()
+    for run in runs.values():
+        run()
+    return harness.peak_memory() - before
+
+
+def profile(setting: Setting, precision: str) -> None:
+    """The course's operations by their own time in one step, the regularisers left out."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as watch
+
+    run = parts(course(setting, precision), setting)["step"]
+    run()
+    with watch(activities=[ProfilerActivity.CPU]) as watched:
+        run()
+    events = sorted(watched.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    rows = [
+        [event.key, str(event.count), f"{event.self_cpu_time_total / total:.0%}"]
+        for event in events[:12]
+    ]
+    print(harness.table([f"course, {precision}", "calls", "share"], rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--most", type=int, default=256, help="channels at most; half at 64 px")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--sides", nargs="+", default=None, help="all that there are by default")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory too")
+    parser.add_argument("--profile", action="store_true", help="show where the time goes, only")
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="cpu: processor seconds of all threads, with OMP_WAIT_POLICY=passive (busy machine)",
+    )
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    base = options.most * 32  # half as many channels at 64 pixels as at most
+    setting = Setting(base=base, most=options.most, batch=options.batch, device=options.device)
+    if options.peak_of:
+        print(peak_of(setting, options.peak_of))
+        return
+    print(time.strftime("%Y-%m-%d"), harness.machine(options.threads), f"clock {options.clock}")
+    print(
+        f"{setting.size} px, batch {setting.batch}, channels {setting.most} … {setting.most // 2}"
+    )
+    if options.profile:
+        for precision in ("float32", "bfloat16"):
+            print()
+            profile(setting, precision)
+        return
+    check_agreement(setting)
+    names = options.sides or list(sides(setting))
+    print()
+    report(setting, names, options.rounds, options.clock)
+    if options.memory:
+        print()
+        given = copy.copy(sys.argv[1:])
+        for name in names:
+            peak = float(harness.in_new_process(__file__, *given, "--peak-of", name).split()[-1])
+            print(f"{name}: {peak:,.0f} MiB at the peak of a round")
+
+
+if __name__ == "__main__":
+    main()
