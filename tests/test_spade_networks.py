@@ -397,6 +397,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert any(not torch.equal(first[name], third[name]) for name in first)
 
 
+@torch.no_grad()
 def test_weights_begin_with_glorot_s_normal() -> None:
     runtime.seed_everything(0)
     encoder = networks.StyleEncoder(16, 16, 8)
