@@ -361,15 +361,17 @@ def read(path: Path) -> Block:
 
 
 def load(name: str) -> Block:
-    """A block of the course's own study: ``"objectives"``, ``"patches"`` or an application's task.
+    """A block of the course's own study: ``"objectives"``, ``"patches"``, ``"control"`` or the task
+    of an application.
 
     Raises:
         DataError: it is missing or damaged.
         SettingError: there is no such block.
     """
     tasks = [variant.task for variant in APPLICATIONS]
-    if name not in ("objectives", "patches", *tasks):
-        known = ", ".join(["objectives", "patches", *tasks])
+    studies = ["objectives", "patches", "control"]
+    if name not in (*studies, *tasks):
+        known = ", ".join([*studies, *tasks])
         raise SettingError(f"There is no block {name!r} in the study; there are {known}.")
     stem = f"applications-{name}" if name in tasks else f"study-{name}"
     return read(checkpoints.path_of("pix2pix", stem).with_suffix(".json"))

@@ -31,6 +31,7 @@ RECIPES: dict[str, dict[str, str]] = {
         "course": "coursekit.recipes.pix2pix:course",
         "study": "coursekit.recipes.pix2pix_study:study",
         "applications": "coursekit.recipes.pix2pix_study:applications",
+        "control": "coursekit.recipes.pix2pix_study:control",
     },
     "cyclegan": {
         "course": "coursekit.recipes.cyclegan:course",

@@ -61,7 +61,7 @@ def course(
     settings = {"width": width, "depth": min(size.bit_length() - 1, 8), "max_width": max_width}
     runtime.seed_everything(seed)
     game = make_game(settings, patch_layers, l1_weight, precision, runtime.best_device())
-    result = _train(game, known, held_out, folder, steps, seed, progress)
+    result = train(game, known, held_out, folder, steps, seed, progress)
     if result.interrupted:
         return []
     generator = game.ema.module.cpu().half().float()  # what the file will hold
@@ -88,16 +88,22 @@ def make_game(
     l1_weight: float,
     precision: str,
     device: torch.device,
+    *,
+    adversarial: bool = True,
 ) -> pix2pix.Game:
-    """The networks and the objective of the recipe."""
+    """The networks and the objective of the recipe; without its game where that is not wanted."""
     generator = pix2pix.UNetGenerator(**settings, precision=precision).to(device)
     discriminator = pix2pix.PatchDiscriminator(width=32, layers=patch_layers, precision=precision)
     return pix2pix.Game(
-        generator, discriminator.to(device), l1_weight=l1_weight, learning_rates=RATES
+        generator,
+        discriminator.to(device),
+        adversarial=adversarial,
+        l1_weight=l1_weight,
+        learning_rates=RATES,
     )
 
 
-def _train(
+def train(
     game: pix2pix.Game,
     known: Dataset,
     held_out: Dataset,
@@ -106,6 +112,7 @@ def _train(
     seed: int,
     progress: bool,
 ) -> training.TrainingResult:
+    """Play the game as the recipe does: moved pairs, rates that fall over the second half."""
     device = next(game.generator.parameters()).device
     batches = training.Batches(known, min(BATCH, len(known)), seed=seed, device=device)
     shown = held_out.batch(range(min(SHOWN, len(held_out))))["input"]

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 
-from coursekit import pix2pix_study, pix2pix_tasks
+from coursekit import pix2pix, pix2pix_study, pix2pix_tasks
+from coursekit.core import runtime
 from coursekit.core.errors import DataError
 from coursekit.datasets.base import Dataset
 from coursekit.pix2pix_study import Block, Outcome, Variant
+from coursekit.recipes import pix2pix as recipe
 
 
 def study(
@@ -66,6 +68,51 @@ def applications(
         stem = f"applications-{variant.task}"
         files += _block(folder, stem, variant.task, [variant], held_out, progress)
     return files
+
+
+def control(
+    folder: Path, *, steps: int | None = None, seed: int = 0, progress: bool = True
+) -> list[Path]:
+    """Train the course's network a second time, on L1 alone, and measure both.
+
+    Everything but the objective is that of the course's checkpoint, its number of steps too. What
+    comes out says what the game is good for after a training of that length. About 25 minutes on
+    one core.
+
+    Args:
+        folder, steps, seed, progress: as for `study`; the checkpoint's steps by default.
+
+    Returns:
+        ``study-control.json`` and ``.jpg``; nothing if it was interrupted.
+
+    Raises:
+        WeightsError: the course's checkpoint is missing.
+    """
+    painter, course = pix2pix.load()
+    about = course.about
+    known, held_out = (pix2pix_tasks.task("emoji", half, 64) for half in ("train", "test"))
+    runtime.seed_everything(seed)
+    game = recipe.make_game(
+        about["settings"],
+        about["training"]["patch_layers"],
+        about["training"]["l1_weight"],
+        pix2pix_study.PRECISION,
+        runtime.best_device(),
+        adversarial=False,
+    )
+    steps = steps or about["steps"]
+    result = recipe.train(game, known, held_out, folder, steps, seed, progress)
+    if result.interrupted:
+        return []
+    alone = pix2pix_study.outputs(game.ema.module, held_out)
+    facts = {"L1 + cGAN": about["steps"], "L1": steps}
+    made = {"L1 + cGAN": pix2pix_study.outputs(painter, held_out), "L1": alone}
+    outcomes = {}
+    for name, pictures in (made | pix2pix_study.baselines(known, held_out)).items():
+        said = {"steps": facts[name], "recipe": about["recipe"]} if name in facts else {}
+        outcomes[name] = _judged(name, said, pictures, held_out)
+    done = Block("control", held_out.fields["input"][: pix2pix_study.SHOWN], outcomes)
+    return pix2pix_study.save(done, folder, "study-control")
 
 
 def _changed(variants: Sequence[Variant], steps: int | None, seed: int) -> list[Variant]:
