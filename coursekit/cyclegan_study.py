@@ -40,7 +40,7 @@ _REMEDY = (
 # --- A table of measures -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Measures with their intervals, a line a translation; shows itself in a notebook.
 
@@ -66,6 +66,8 @@ class Table:
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
         return "\n".join(line.rstrip() for line in lines)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         head, *rows = ([html.escape(cell) for cell in row] for row in self.cells())
