@@ -146,7 +146,8 @@ def test_the_notebook_answers_what_the_mouse_draws(
     with jupyter(tmp_path) as address, opened(address.format(f"{name}.ipynb")) as page:
         run_all(page)
         canvas = find(page, page.locator(CANVAS), seconds=240, shares=40).first
-        answer = page.locator(".jp-OutputArea-output", has=canvas).locator("img").first
+        whole = page.locator(".jp-OutputArea-output", has=page.locator("canvas")).first
+        answer = whole.locator("img").first
         assert answer.count(), "the canvas stands alone, without an answer beside it"
         before, drawn = source(answer), pixels(canvas)
         drag(page, canvas, (0.3, 0.3), (0.7, 0.3), (0.7, 0.7), (0.3, 0.7), (0.3, 0.3))
