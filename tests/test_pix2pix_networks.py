@@ -277,5 +277,5 @@ def test_the_smallest_picture_leaves_one_logit(layers: int) -> None:
 def test_weights_begin_as_in_the_paper() -> None:
     runtime.seed_everything(0)
     network = UNetGenerator(width=16, depth=4)
-    kernels = torch.cat([p.flatten() for p in network.parameters() if p.dim() == 4])
+    kernels = torch.cat([p.detach().flatten() for p in network.parameters() if p.dim() == 4])
     assert abs(float(kernels.std()) - 0.02) < 0.001 and abs(float(kernels.mean())) < 0.001
