@@ -43,6 +43,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 PARTS = {"step": 1, "path length": 4, "R1": 16}  # each comes after every so many steps
 R1, PATH = 1.0, 2.0
 PEERS = ("stylegan2-torch", "stylegan2-pytorch")
+CHANNELWISE = "stylegan2-torch, channelwise"
 
 
 @dataclass
@@ -169,17 +170,28 @@ def course(setting: Setting, precision: str = "float32", inside: object = None) 
     )
 
 
-def stylegan2_torch(setting: Setting) -> Networks:
+def stylegan2_torch(setting: Setting, channelwise: bool = False) -> Networks:
     """Without a CUDA compiler its extension cannot be built: plain `upfirdn` stands in for it.
 
-    That is faster than the fallback that its relatives have, one convolution a channel. Its
-    images are grey, which is a little less to do.
+    With ``channelwise`` it is what the code that it descends from does without the extension:
+    every channel of every sample is an image of its own. Its images are grey, which is a little
+    less to do.
     """
     with mock.patch("torch.utils.cpp_extension.load", lambda *args, **options: None):
         package = importlib.import_module("stylegan2_torch")
-    for name, module in list(sys.modules.items()):
-        if name.startswith("stylegan2_torch.") and callable(getattr(module, "upfirdn2d", None)):
-            module.upfirdn2d = _filtered
+    filter_ = _channelwise if channelwise else _filtered
+    modules = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith("stylegan2_torch.") and callable(getattr(module, "upfirdn2d", None))
+    ]
+
+    @contextlib.contextmanager
+    def inside() -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for module in modules:
+                stack.enter_context(mock.patch.object(module, "upfirdn2d", filter_))
+            yield
 
     torch.manual_seed(0)
     channels = {r: setting.sizes.width(r) for r in setting.sizes.resolutions}
@@ -193,13 +205,20 @@ def stylegan2_torch(setting: Setting) -> Networks:
     def draw(w: Tensor) -> Tensor:
         return made([w], input_type="w_plus")
 
-    return Networks(made, judge, style, draw, judge, channels=1)
+    return Networks(made, judge, style, draw, judge, inside, channels=1)
 
 
 def _filtered(
     x: Tensor, kernel: Tensor, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0)
 ) -> Tensor:
     return upfirdn(x, kernel, up=up, down=down, padding=pad)
+
+
+def _channelwise(
+    x: Tensor, kernel: Tensor, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0)
+) -> Tensor:
+    found = _filtered(x.reshape(-1, 1, *x.shape[2:]), kernel, up, down, pad)
+    return found.reshape(*x.shape[:2], *found.shape[2:])
 
 
 def stylegan2_pytorch(setting: Setting) -> Networks:
@@ -240,6 +259,8 @@ def sides(setting: Setting) -> dict[str, Callable[[], Networks]]:
     for name in PEERS:
         if importlib.util.find_spec(name.replace("-", "_")):
             found[name] = lambda name=name: makers[name](setting)
+    if PEERS[0] in found:
+        found[CHANNELWISE] = lambda: stylegan2_torch(setting, channelwise=True)
     return found
 
 
