@@ -8,14 +8,17 @@ often each value occurs among generated and among real faces.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from coursekit import dcgan, progan_distance
-from coursekit.core import metrics, recognise, runtime
-from coursekit.core.errors import SettingError
+from coursekit.core import checkpoints, metrics, recognise, runtime
+from coursekit.core.errors import DataError, SettingError
 from coursekit.core.estimates import Estimate, Score, proportion
 from coursekit.core.recogniser import Recogniser
 from coursekit.datasets.base import Dataset
@@ -196,3 +199,67 @@ class Bench:
         pair = self.images[: self.patches] / 255, made[: self.patches]
         read = reading(self.recogniser, made)
         return Report(score, progan_distance.swd(*pair), coverage(self.read, read))
+
+
+# --- The study -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Study:
+    """What ``coursekit train progan --recipe study`` found about leaving ingredients out.
+
+    Attributes:
+        about: data, schedule, and the ``floor`` that real faces reach.
+        runs: each with ``run``, ``seed``, and the figures of `Report.facts`; or ``broken``, the
+            term that was no number any more, and the step.
+    """
+
+    about: Mapping[str, Any]
+    runs: Sequence[Mapping[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        """The variants, in the order they were run."""
+        return list(dict.fromkeys(run["run"] for run in self.runs))
+
+    def of(self, name: str, figure: Callable[[Mapping[str, Any]], float]) -> list[float]:
+        """One figure of a variant, seed by seed; NaN for a run that broke down.
+
+        Raises:
+            SettingError: there is no such variant.
+        """
+        found = [run for run in self.runs if run["run"] == name]
+        if not found:
+            raise SettingError(f"No variant {name!r}; there are {', '.join(self.names)}.")
+        return [float("nan") if "broken" in run else figure(run) for run in found]
+
+
+def fid_of(run: Mapping[str, Any]) -> float:
+    """A run's FID."""
+    return run["fid"]["value"]
+
+
+def swd_of(run: Mapping[str, Any], size: int | None = None) -> float:
+    """A run's sliced Wasserstein distance × 1000, at one level or averaged over all."""
+    levels = run["swd"] if size is None else {str(size): run["swd"][str(size)]}
+    return sum(each["value"] for each in levels.values()) / len(levels)
+
+
+def load_study(path: Path | None = None) -> Study:
+    """The study that was made for the course, or another one.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    path = path or checkpoints.path_of("progan", "study").with_suffix(".json")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        runs = content.pop("runs")
+        if not all("broken" in run or {"run", "seed", "fid", "swd"} <= run.keys() for run in runs):
+            raise KeyError("a run without figures")
+        return Study(content, runs)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise DataError(
+            f"There is no sound study {path}. Take it from a complete checkout of the course, or "
+            "make it with `coursekit train progan --recipe study`."
+        ) from error
