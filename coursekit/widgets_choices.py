@@ -41,13 +41,15 @@ def drawing_menu(
     if not drawings:
         raise SettingError("A menu needs at least one drawing.")
     menu = ipywidgets.Dropdown(
-        options=[(f"{title} …", None), *((name, name) for name in drawings)], value=None
+        # "" and not None: with None nothing is selected, and no title is shown.
+        options=[(f"{title} …", ""), *((name, name) for name in drawings)],
+        value="",
     )
 
     def chosen(change: dict[str, Any]) -> None:
-        if change["new"] is not None:
+        if change["new"]:
             canvas.load(drawings[change["new"]])
-            menu.value = None
+            menu.value = ""
 
     menu.observe(chosen, names="value")
     return menu
