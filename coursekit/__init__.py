@@ -52,6 +52,9 @@ _MODULES = {
     "stylegan2_projection": "coursekit.stylegan2_projection",
     "stylegan2_adain": "coursekit.stylegan2_adain",
     "stylegan2_measure": "coursekit.stylegan2_measure",
+    "progan": "coursekit.progan",
+    "progan_networks": "coursekit.progan_networks",
+    "progan_measure": "coursekit.progan_measure",
     "spade": "coursekit.spade",
     "spade_networks": "coursekit.spade_networks",
 }

@@ -111,7 +111,7 @@ def train(options: argparse.Namespace) -> int:
 
     recipe = recipes.find(options.topic, options.recipe)
     folder = options.folder or Path("runs") / f"{options.topic}-{options.recipe}"
-    given = {name: getattr(options, name) for name in ("steps", "seed", "style", "photos")}
+    given = {name: getattr(options, name) for name in ("steps", "seed", "size", "style", "photos")}
     files = recipe(folder, **recipes.accepted(recipe, given))
     if not files:
         print(f"Stopped. The same command goes on from where it was ({folder}).")
@@ -231,6 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     added[train].add_argument("--recipe", default="course", metavar="NAME")
     added[train].add_argument("--steps", type=int, metavar="N", help="instead of the recipe's own")
     added[train].add_argument("--seed", type=int, metavar="N")
+    added[train].add_argument("--size", type=int, metavar="PIXELS", help="of the pictures")
     added[train].add_argument(
         "--style", metavar="STYLE", help="a painting or style of the course, or a picture's path"
     )

@@ -94,8 +94,9 @@ def test_any_folder_of_pictures(tmp_path: Path) -> None:
     files = recipe.course(tmp_path / "run", size=8, photos=folder, progress=False)
     about = checkpoints.read(files[0]).about
     assert about["data"] == "6 pictures, 8×8" and "measured" not in about
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no picture"):
-        recipe.course(tmp_path / "other", photos=tmp_path / "cache", size=8, progress=False)
+        recipe.course(tmp_path / "other", photos=tmp_path / "empty", size=8, progress=False)
 
 
 def test_the_study_leaves_out_one_thing_at_a_time() -> None:
