@@ -151,6 +151,7 @@ def test_the_notebook_answers_what_the_mouse_draws(
         assert answer.count(), "the canvas stands alone, without an answer beside it"
         before, drawn = source(answer), pixels(canvas)
         drag(page, canvas, (0.3, 0.3), (0.7, 0.3), (0.7, 0.7), (0.3, 0.7), (0.3, 0.3))
-        assert soon(page, lambda: (pixels(canvas) != drawn).any())
+        # The kernel draws, and it may have cells to run yet.
+        assert soon(page, lambda: (pixels(canvas) != drawn).any(), seconds=240)
         assert soon(page, lambda: source(answer) != before), "the answer has not changed"
         assert not errors(page)
