@@ -14,7 +14,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -222,8 +222,8 @@ class Outcome:
 
     name: str
     about: Mapping[str, Any]
-    values: Mapping[str, Sequence[float]]
-    pictures: Tensor
+    values: Mapping[str, Sequence[float]] = field(repr=False)
+    pictures: Tensor = field(repr=False)
 
     def estimate(self, measure: str) -> Estimate:
         """The mean over the held-out pairs, with its interval."""
@@ -246,8 +246,8 @@ class Block:
     """
 
     name: str
-    inputs: Tensor
-    outcomes: Mapping[str, Outcome]
+    inputs: Tensor = field(repr=False)
+    outcomes: Mapping[str, Outcome] = field(repr=False)
 
     def estimates(self, measure: str) -> dict[str, Estimate]:
         """By name, without those for which the measure says nothing (the truth's error is 0)."""
