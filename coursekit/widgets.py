@@ -1,8 +1,8 @@
 """Things to move in a notebook: a slider over pictures made beforehand, a live preview, a canvas.
 
-The drawing canvases `sketch`, `label_painter` and `draw_and_see` are in
-`coursekit.widgets_canvas`, the menus beside them, `drawing_menu` and `reference_menu`, in
-`coursekit.widgets_choices`; they are imported when they are first used.
+The drawing canvases `sketch` and `label_painter` are in `coursekit.widgets_canvas`, what stands
+beside them in `coursekit.widgets_answer` (`draw_and_see`) and `coursekit.widgets_choices`
+(`drawing_menu`, `reference_menu`); they are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import ipywidgets
 
     from coursekit.core import training
-    from coursekit.widgets_canvas import draw_and_see, label_painter, sketch
+    from coursekit.widgets_answer import draw_and_see
+    from coursekit.widgets_canvas import label_painter, sketch
     from coursekit.widgets_choices import drawing_menu, reference_menu
 
 __all__ = [
@@ -42,9 +43,9 @@ __all__ = [
 ]
 
 Callback = Callable[[int, Tensor, dict[str, float]], None]
-_CANVASES = dict.fromkeys(("sketch", "label_painter", "draw_and_see"), "coursekit.widgets_canvas")
+_CANVASES = dict.fromkeys(("sketch", "label_painter"), "coursekit.widgets_canvas")
 _MENUS = dict.fromkeys(("drawing_menu", "reference_menu"), "coursekit.widgets_choices")
-_LATER = _CANVASES | _MENUS
+_LATER = _CANVASES | _MENUS | {"draw_and_see": "coursekit.widgets_answer"}
 
 
 def __getattr__(name: str) -> Any:
