@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -229,14 +228,9 @@ def report(options: argparse.Namespace, precision: str) -> Iterator[list[str]]:
     )
     reference = seconds[SIDES[0]]
     for side, times in seconds.items():
-        ratios = [a / b for a, b in zip(times, reference, strict=True)]
-        low, _, high = statistics.quantiles(ratios, n=4)
         yield [
             f"{side}, {precision}",
-            f"{statistics.median(times) * 1e3:.0f} ms",
-            f"{min(times) * 1e3:.0f} ms",
-            f"{harness.ratio(times, reference):.2f}",
-            f"{low:.2f} to {high:.2f}",
+            *harness.summary(times, reference),
             peak(options, side, precision),
         ]
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -184,15 +183,10 @@ def report(options: argparse.Namespace, precision: str) -> None:
     seconds = harness.race(races, options.rounds, clock=CLOCKS[options.clock])
     reference, rows = seconds["plain loop"], []
     for name, times in seconds.items():
-        ratios = [a / b for a, b in zip(times, reference, strict=True)]
-        low, _, high = statistics.quantiles(ratios, n=4)
         rows.append(
             [
                 name,
-                f"{statistics.median(times) * 1e3:.0f} ms",
-                f"{min(times) * 1e3:.0f} ms",
-                f"{harness.ratio(times, reference):.2f}",
-                f"{low:.2f} to {high:.2f}",
+                *harness.summary(times, reference),
                 f"{min(times) / min(reference):.2f}",
                 peak_of(name, options, precision),
             ]

@@ -15,7 +15,7 @@ import copy
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import harness
 import torch
@@ -254,12 +254,6 @@ def check_agreement(batch: int, rounds: int = 3) -> None:
                     )
 
 
-def ratios(times: Sequence[float], reference: Sequence[float]) -> list[str]:
-    each = [a / b for a, b in zip(times, reference, strict=True)]
-    low, _, high = statistics.quantiles(each, n=4)
-    return [f"{statistics.median(each):.2f}", f"{low:.2f} to {high:.2f}"]
-
-
 def report_steps(options: argparse.Namespace) -> None:
     batch = inputs(options.batch, 0)
     steps = {name: make(recipe.RATES) for name, make in SIDES.items()}
@@ -270,13 +264,7 @@ def report_steps(options: argparse.Namespace) -> None:
     )
     reference = seconds["plain loop"]
     rows = [
-        [
-            name,
-            f"{statistics.median(times) * 1e3:.0f} ms",
-            f"{min(times) * 1e3:.0f} ms",
-            *ratios(times, reference),
-            peak_of(name, options),
-        ]
+        [name, *harness.summary(times, reference), peak_of(name, options)]
         for name, times in seconds.items()
     ]
     head = ["one step", "median", "fastest", "÷ plain loop", "middle half", "peak MiB"]

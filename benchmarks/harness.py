@@ -51,6 +51,14 @@ def ratio(side: Sequence[float], reference: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(side, reference, strict=True))
 
 
+def summary(side: Sequence[float], reference: Sequence[float]) -> list[str]:
+    """Median and fastest time, `ratio`, and the middle half of the ratios round by round: cells."""
+    ratios = [a / b for a, b in zip(side, reference, strict=True)]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    times = [f"{seconds * 1e3:.0f} ms" for seconds in (statistics.median(side), min(side))]
+    return [*times, f"{ratio(side, reference):.2f}", f"{low:.2f} to {high:.2f}"]
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table with columns of equal width."""
     rows = [list(head), *map(list, rows)]
