@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import functools
 import importlib
 import importlib.util
 import math
@@ -43,6 +44,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 PARTS = {"step": 1, "path length": 4, "R1": 16}  # each comes after every so many steps
 R1, PATH = 1.0, 2.0
 PEERS = ("stylegan2-torch", "stylegan2-pytorch")
+WAYS = {f"course, {way}": way for way in ("grouped", "scaled")}
 CHANNELWISE = "stylegan2-torch, channelwise"
 
 
@@ -141,6 +143,18 @@ def plainly() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def always(way: str) -> Iterator[None]:
+    """Inside, every modulated convolution takes one of its two formulations."""
+    usual = stylegan2_networks.modulated_conv2d
+
+    def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, **options: object) -> Tensor:
+        return usual(x, weight, style, **options | {"way": way})
+
+    with mock.patch.object(stylegan2_networks, "modulated_conv2d", modulated_conv2d):
+        yield
+
+
 # --- The sides -----------------------------------------------------------------------------------
 
 
@@ -171,7 +185,7 @@ def course(setting: Setting, precision: str = "float32", inside: object = None) 
 
 
 def stylegan2_torch(setting: Setting, channelwise: bool = False) -> Networks:
-    """Without a CUDA compiler its extension cannot be built: plain `upfirdn` stands in for it.
+    """Plain code stands in for its extension, which only a CUDA compiler could build.
 
     With ``channelwise`` it is what the code that it descends from does without the extension:
     every channel of every sample is an image of its own. Its images are grey, which is a little
@@ -179,18 +193,22 @@ def stylegan2_torch(setting: Setting, channelwise: bool = False) -> Networks:
     """
     with mock.patch("torch.utils.cpp_extension.load", lambda *args, **options: None):
         package = importlib.import_module("stylegan2_torch")
-    filter_ = _channelwise if channelwise else _filtered
-    modules = [
-        module
-        for name, module in sys.modules.items()
-        if name.startswith("stylegan2_torch.") and callable(getattr(module, "upfirdn2d", None))
+    plain = {
+        "upfirdn2d": _channelwise if channelwise else _filtered,
+        "fused_leaky_relu": _leaky_relu,
+    }
+    places = [
+        (module, name, function)
+        for module in [m for n, m in sys.modules.items() if n.startswith("stylegan2_torch.")]
+        for name, function in plain.items()
+        if callable(getattr(module, name, None))
     ]
 
     @contextlib.contextmanager
     def inside() -> Iterator[None]:
         with contextlib.ExitStack() as stack:
-            for module in modules:
-                stack.enter_context(mock.patch.object(module, "upfirdn2d", filter_))
+            for place in places:
+                stack.enter_context(mock.patch.object(*place))
             yield
 
     torch.manual_seed(0)
@@ -212,6 +230,14 @@ def _filtered(
     x: Tensor, kernel: Tensor, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0)
 ) -> Tensor:
     return upfirdn(x, kernel, up=up, down=down, padding=pad)
+
+
+def _leaky_relu(
+    x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2, scale: float = 2**0.5
+) -> Tensor:
+    if bias is not None:
+        x = x + bias.view(1, -1, *[1] * (x.dim() - 2))
+    return F.leaky_relu(x, negative_slope) * scale
 
 
 def _channelwise(
@@ -254,6 +280,10 @@ def sides(setting: Setting) -> dict[str, Callable[[], Networks]]:
         "plain": lambda: course(setting, inside=plainly),
         "course": lambda: course(setting),
         "course, bfloat16": lambda: course(setting, "bfloat16"),
+        **{
+            name: lambda way=way: course(setting, inside=functools.partial(always, way))
+            for name, way in WAYS.items()
+        },
     }
     makers = {"stylegan2-torch": stylegan2_torch, "stylegan2-pytorch": stylegan2_pytorch}
     for name in PEERS:
@@ -310,7 +340,8 @@ def check_agreement(setting: Setting) -> None:
         for name in ("plain", "course"):
             run = parts(sides(small)[name](), small)[part]
             torch.manual_seed(1)
-            found.append(run())
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                found.append(run())
         for name, value in found[0].items():
             if not math.isclose(value, found[1][name], rel_tol=2e-3, abs_tol=2e-4):
                 sys.exit(f"{part}, {name}: plain {value:.6f}, course {found[1][name]:.6f}.")
@@ -335,9 +366,9 @@ def report(setting: Setting, names: list[str], rounds: int, clock: str) -> None:
     rows = []
     for name, times in totals.items():
         ratios = [a / b for a, b in zip(ours, times, strict=True)]
-        each = [f"{statistics.median(seconds[f'{name}/{part}']):.2f} s" for part in PARTS]
+        each = [_time(statistics.median(seconds[f"{name}/{part}"])) for part in PARTS]
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        total = f"{statistics.median(times):.2f} s"
+        total = _time(statistics.median(times))
         rows.append([name, *each, total, f"{statistics.median(ratios):.2f}", spread])
     print(harness.table(["", *PARTS, "amortised", "course ÷ it", "least to most"], rows))
     for name, networks in made.items():
@@ -348,12 +379,20 @@ def report(setting: Setting, names: list[str], rounds: int, clock: str) -> None:
         print(f"{name}: G {counts[0]:.2f} million, D {counts[1]:.2f} million parameters")
 
 
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 0.5 else f"{seconds * 1e3:.1f} ms"
+
+
 # --- Memory, and where the time goes -------------------------------------------------------------
 
 
 def peak_of(setting: Setting, name: str) -> float:
-    """MiB that one round of everything adds to this process's memory."""
+    """MiB that one round of everything adds to this process's memory, or needs on a GPU."""
     runs = parts(sides(setting)[name](), setting)
+    if torch.device(setting.device).type == "cuda":
+        for run in runs.values():
+            run()
+        return torch.cuda.max_memory_allocated(setting.device) / 2**20
     harness.reset_peak()
     before = harness.peak_memory()
     for run in runs.values():
@@ -403,10 +442,9 @@ def main() -> None:
     if options.peak_of:
         print(peak_of(setting, options.peak_of))
         return
-    print(time.strftime("%Y-%m-%d"), harness.machine(options.threads), f"clock {options.clock}")
-    print(
-        f"{setting.size} px, batch {setting.batch}, channels {setting.most} … {setting.most // 2}"
-    )
+    print(time.strftime("%Y-%m-%d"), harness.machine(options.threads, options.device))
+    channels = f"channels {setting.most} … {setting.most // 2}"
+    print(f"{setting.size} px, batch {setting.batch}, {channels}, clock {options.clock}")
     if options.profile:
         for precision in ("float32", "bfloat16"):
             print()

@@ -14,8 +14,8 @@ from pathlib import Path
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
-def machine(threads: int) -> str:
-    """One line: torch, threads, processor and the flags that decide its speed, load."""
+def machine(threads: int, device: str = "cpu") -> str:
+    """One line: torch, threads, processor and the flags that decide its speed, load, GPU if any."""
     import torch
 
     found = "flags unknown"
@@ -23,10 +23,11 @@ def machine(threads: int) -> str:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("flags", 1)[-1].split()
         found = " ".join(flag for flag in CPU_FLAGS if flag in flags) or "none of the wide flags"
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "?"
-    return (
+    line = (
         f"torch {torch.__version__} · {threads} threads · {platform.system()} "
         f"{platform.machine()} · {found} · load {load}"
     )
+    return f"{line} · {torch.cuda.get_device_name(device)}" if "cuda" in device else line
 
 
 def race(

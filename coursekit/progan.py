@@ -238,8 +238,7 @@ class GrowingEMA(training.EMA):
                 break
             self.ages[r] += 1
             share = 1 - min(self.decay, (1 + self.ages[r]) / (10 + self.ages[r]))
-            for average, value in zip(_of(self.module, r), _of(self.source, r), strict=True):
-                average.lerp_(value, share)
+            training.move(_of(self.module, r), _of(self.source, r), share)
 
     def state_dict(self) -> dict[str, Any]:
         """The averaged weights and the ages."""
