@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +19,7 @@ from coursekit.core.errors import SettingError, ShapeError
 TAPS = (1.0, 3.0, 3.0, 1.0)  # of the filter, in each direction
 SLOPE = 0.2
 WAYS = ("grouped", "scaled", "auto")
-_SCALED_UP_TO = (
-    32  # pixels a side of the input: above it the weights are the smaller thing to scale
-)
+_SCALED_UP_TO = 32  # pixels a side, on a CPU; above it the weights are the smaller thing to scale
 
 
 # --- resampling ---------------------------------------------------------------------------------
@@ -75,7 +74,7 @@ def upfirdn(
     if min(wide.shape[2:]) < len(kernel):
         sides = tuple(wide.shape[2:])
         raise ShapeError(f"{sides} pixels are too few: the filter has {len(kernel)} a side.")
-    return F.conv2d(wide, _depthwise(kernel.flip(0, 1) * gain, x), stride=down, groups=channels)
+    return _filter(wide, kernel.flip(0, 1) * gain, stride=down)
 
 
 def _check(x: Tensor, up: int, down: int) -> None:
@@ -85,8 +84,40 @@ def _check(x: Tensor, up: int, down: int) -> None:
         raise SettingError(f"{up=} and {down=} must be whole numbers from 1.")
 
 
-def _depthwise(kernel: Tensor, x: Tensor) -> Tensor:
-    return kernel.to(x).expand(x.shape[1], 1, -1, -1)
+class _Filter(torch.autograd.Function):
+    """One fixed kernel for every channel; its derivative is its transpose, and that one's it again.
+
+    torch's own derivative of the derivative would compute the kernel's gradient, which nobody
+    needs, channel by channel: with it, R1 takes several times as long on a GPU.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, kernel: Tensor, stride: int, padding: int, transposed: bool, odd: int
+    ) -> Tensor:
+        ctx.save_for_backward(kernel)
+        ctx.settings, ctx.size = (stride, padding, transposed), x.shape[-1]
+        weight = kernel.to(x).expand(x.shape[1], 1, -1, -1)
+        settings = {"stride": stride, "padding": padding, "groups": x.shape[1]}
+        if transposed:
+            return F.conv_transpose2d(x, weight, output_padding=odd, **settings)
+        return F.conv2d(x, weight, **settings)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (kernel,) = ctx.saved_tensors
+        stride, padding, transposed = ctx.settings
+        # Rows that the last stride did not reach have no part in the result.
+        odd = 0 if transposed else (ctx.size + 2 * padding - len(kernel)) % stride
+        found = _Filter.apply(gradient, kernel, stride, padding, not transposed, odd)
+        return found, None, None, None, None, None
+
+
+def _filter(
+    x: Tensor, kernel: Tensor, *, stride: int = 1, padding: int = 0, transposed: bool = False
+) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return _Filter.apply(x, kernel, stride, padding, transposed, 0)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
@@ -102,8 +133,7 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
         (N, C, 2H, 2W).
     """
     padding = (len(kernel) - 2) // 2
-    weight = _depthwise(4 * kernel, x)
-    return F.conv_transpose2d(x, weight, stride=2, padding=padding, groups=x.shape[1])
+    return _filter(x, 4 * kernel, stride=2, padding=padding, transposed=True)
 
 
 def downsample(x: Tensor, kernel: Tensor) -> Tensor:
@@ -120,16 +150,12 @@ def downsample(x: Tensor, kernel: Tensor) -> Tensor:
     # On a CPU the derivative, a transposed convolution of single channels, is ten times slower in
     # bfloat16 than in float32; there and back costs less.
     wide = x.float() if x.device.type == "cpu" and x.dtype == torch.bfloat16 else x
-    with torch.autocast(x.device.type, enabled=False):
-        weight = _depthwise(kernel.flip(0, 1), wide)
-        found = F.conv2d(wide, weight, stride=2, padding=padding, groups=x.shape[1])
-    return found.to(x.dtype)
+    return _filter(wide, kernel.flip(0, 1), stride=2, padding=padding).to(x.dtype)
 
 
 def blur(x: Tensor, kernel: Tensor, padding: int, gain: float = 1.0) -> Tensor:
     """The filter alone: (N, C, H, W) → (N, C, H + 2·padding − K + 1, and W likewise)."""
-    weight = _depthwise(kernel.flip(0, 1) * gain, x)
-    return F.conv2d(x, weight, padding=padding, groups=x.shape[1])
+    return _filter(x, kernel.flip(0, 1) * gain, padding=padding)
 
 
 # --- modulated convolution ----------------------------------------------------------------------
@@ -180,7 +206,8 @@ def modulated_conv2d(
         demodulate: whether to divide; the layer to RGB does not.
         kernel: with a filter (K, K) the result has twice the size: a transposed convolution with
             stride 2, then `blur` with it.
-        way: one of `WAYS`; ``"auto"`` is scaled for small images on a CPU, grouped otherwise.
+        way: one of `WAYS`; ``"auto"`` is grouped for large images on a CPU, scaled otherwise: the
+            faster one by ``benchmarks/bench_stylegan2.py``.
 
     Returns:
         (N, C_out, H, W), or twice as high and wide.
@@ -191,8 +218,8 @@ def modulated_conv2d(
     """
     _check_modulated(x, weight, style, way)
     if way == "auto":
-        small = x.device.type == "cpu" and max(x.shape[2:]) <= _SCALED_UP_TO
-        way = "scaled" if small else "grouped"
+        large = x.device.type == "cpu" and max(x.shape[2:]) > _SCALED_UP_TO
+        way = "grouped" if large else "scaled"
     factors = demodulation(weight, style) if demodulate else None
     if way == "grouped":
         return _grouped(x, weight, style, factors, kernel)
