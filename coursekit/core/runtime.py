@@ -136,8 +136,12 @@ def in_colab() -> bool:
     return "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ
 
 
-def inline_jpeg(quality: int = 80) -> bool:
+def inline_jpeg(quality: int = 72, dpi: int = 85) -> bool:
     """Show figures as JPEG in this notebook (a tenth of the size of PNG).
+
+    Args:
+        quality: of the JPEG files, up to 95.
+        dpi: pixels an inch of a figure.
 
     Returns whether there was a notebook to set up.
     """
@@ -149,7 +153,11 @@ def inline_jpeg(quality: int = 80) -> bool:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     shell.run_line_magic("matplotlib", "inline")
-    set_matplotlib_formats("jpeg", pil_kwargs={"quality": quality})
+    settings = {"quality": quality, "optimize": True, "progressive": True}
+    set_matplotlib_formats("jpeg", pil_kwargs=settings)
+    import matplotlib as mpl
+
+    mpl.rcParams["figure.dpi"] = dpi
     return True
 
 
