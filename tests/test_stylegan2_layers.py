@@ -203,3 +203,38 @@ def test_the_activation_keeps_the_mean_square() -> None:
     assert activate(x).square().mean().item() == pytest.approx(1.04, abs=0.05)
     maps = activate(noise(2, 3, 4, 4), torch.tensor([0.0, 100.0, 0.0]))
     assert maps[:, 1].min() > 100 and maps[:, 0].max() < 100
+
+
+@pytest.mark.parametrize(
+    ("shape", "resample"),
+    [
+        ((2, 3, 5, 7), lambda x, k: upfirdn(x, k, down=2, padding=(2, 1))),
+        ((2, 3, 5, 4), lambda x, k: upfirdn(x, k, up=2, down=3, padding=(1, 2), gain=4.0)),
+        ((2, 3, 4, 6), upsample),
+        ((2, 3, 6, 4), downsample),
+        ((2, 3, 5, 5), lambda x, k: blur(x, k, padding=2)),
+    ],
+)
+def test_filters_have_the_derivatives_of_finite_differences(
+    shape: tuple[int, ...], resample: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    """First and second ones, with a kernel that has no symmetry to hide behind."""
+    random = generator(3)
+    kernel = torch.rand(4, 4, generator=random, dtype=torch.float64)
+    x = torch.randn(shape, generator=random, dtype=torch.float64, requires_grad=True)
+
+    def run(x: Tensor) -> Tensor:
+        return resample(x, kernel).square()  # linear alone has no second derivative
+
+    assert torch.autograd.gradcheck(run, x)
+    assert torch.autograd.gradgradcheck(run, x)
+
+
+def test_the_second_derivative_of_a_filter_has_no_step_for_every_channel() -> None:
+    x = torch.randn(1, 64, 8, 8, requires_grad=True)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as watched:
+        found = blur(x, filter_2d(), padding=2)
+        (first,) = torch.autograd.grad(found.square().sum(), x, create_graph=True)
+        first.square().sum().backward()
+    counts = {event.key: event.count for event in watched.key_averages()}
+    assert 0 < counts["aten::convolution"] <= 4
