@@ -38,7 +38,6 @@ from torch.nn import functional as F
 
 from coursekit import stylegan2, stylegan2_discriminator, stylegan2_networks
 from coursekit.core import runtime
-from coursekit.stylegan2_layers import upfirdn
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 PARTS = {"step": 1, "path length": 4, "R1": 16}  # each comes after every so many steps
@@ -112,20 +111,38 @@ def plain_modulated_conv2d(
     else:
         turned = own.transpose(1, 2).flatten(0, 1)
         found = F.conv_transpose2d(x, turned, stride=2, groups=count)
-        found = upfirdn(found, kernel, padding=(1, 1), gain=4.0)
+        found = plain_upfirdn(found, kernel, padding=(1, 1), gain=4.0)
     return found.reshape(count, -1, *found.shape[2:])
 
 
+def plain_upfirdn(
+    x: Tensor,
+    kernel: Tensor,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: tuple[int, int] = (0, 0),
+    gain: float = 1.0,
+) -> Tensor:
+    """Zeros after every pixel, padding, one convolution a channel; torch differentiates it."""
+    count, channels, height, width = x.shape
+    wide = x.new_zeros(count, channels, height, up, width, up)
+    wide[:, :, :, 0, :, 0] = x
+    wide = F.pad(wide.reshape(count, channels, height * up, width * up), (*padding, *padding))
+    weight = (kernel.flip(0, 1) * gain).to(x).expand(channels, 1, -1, -1)
+    return F.conv2d(wide, weight, stride=down, groups=channels)
+
+
 def plain_upsample(x: Tensor, kernel: Tensor) -> Tensor:
-    return upfirdn(x, kernel, up=2, padding=(2, 1), gain=4.0)
+    return plain_upfirdn(x, kernel, up=2, padding=(2, 1), gain=4.0)
 
 
 def plain_downsample(x: Tensor, kernel: Tensor) -> Tensor:
-    return upfirdn(x, kernel, down=2, padding=(1, 1))
+    return plain_upfirdn(x, kernel, down=2, padding=(1, 1))
 
 
 def plain_blur(x: Tensor, kernel: Tensor, padding: int, gain: float = 1.0) -> Tensor:
-    return upfirdn(x, kernel, padding=(padding, padding), gain=gain)
+    return plain_upfirdn(x, kernel, padding=(padding, padding), gain=gain)
 
 
 @contextlib.contextmanager
@@ -229,7 +246,7 @@ def stylegan2_torch(setting: Setting, channelwise: bool = False) -> Networks:
 def _filtered(
     x: Tensor, kernel: Tensor, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0)
 ) -> Tensor:
-    return upfirdn(x, kernel, up=up, down=down, padding=pad)
+    return plain_upfirdn(x, kernel, up=up, down=down, padding=pad)
 
 
 def _leaky_relu(
