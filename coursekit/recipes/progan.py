@@ -32,7 +32,7 @@ SCHEDULE = Schedule(
         Level(128, batch=8, fade=50_992, stable=102_000),
     )
 )
-PREVIEWS, FRAMES = 160, 4  # looks along the training, and how many of them a level keeps
+PREVIEWS, FRAMES = 160, 3  # looks along the training, and how many of them a level keeps
 SHEET = 64  # samples on the sheet, none left out
 CHECKPOINT_EVERY = 250
 
