@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COURSEKIT_CACHE", str(tmp_path / "cache"))
     sizes = {"size": 16, "base": 64, "most": 4}
     settings = {"SIZES": sizes, "STUDY_SIZES": sizes, "LATENT": 6, "BATCH": 4, "COUNT": 8}
-    counts = {"SAMPLES": 50, "STUDY_SAMPLES": 50, "STUDY_PAIRS": 4, "SHOWN": 4}
+    counts = {"SAMPLES": 50, "HEAD_START": 2, "STUDY_SAMPLES": 50, "STUDY_PAIRS": 4, "SHOWN": 4}
     for name, value in (settings | counts | {"PRECISION": "float32"}).items():
         monkeypatch.setattr(recipe, name, value)
     monkeypatch.setattr(runtime, "best_device", lambda: torch.device("cpu"))
@@ -70,6 +71,18 @@ def test_a_training_can_begin_with_a_trained_generator(small, unmeasured, tmp_pa
     third, _ = recipe.course(tmp_path / "third", steps=1, begin=second, progress=False)
     about = [checkpoints.read(file).about for file in (first, second, third)]
     assert [(each["steps"], each["steps before"]) for each in about] == [(2, 0), (3, 2), (1, 5)]
+
+
+def test_a_head_start_is_the_discriminator_s_alone(small) -> None:
+    game = recipe.make_game(torch.device("cpu"))
+    before = copy.deepcopy(game.generator.state_dict())
+    judge = copy.deepcopy(game.discriminator.state_dict())
+    data = recipe.faces(8, 16, seed=0)
+    recipe._head_start(game, recipe.training.Batches(data, 4))
+    for name, value in before.items():
+        assert torch.equal(game.generator.state_dict()[name], value)
+    moved = game.discriminator.state_dict()
+    assert not any(torch.equal(moved[name], judge[name]) for name in judge if "weight" in name)
 
 
 def test_a_training_does_not_begin_with_another_network(
