@@ -31,7 +31,7 @@ WAYS = ("projection", "concatenation", "none")
 
 
 def label_weights(label: Tensor, classes: int = CLASSES) -> Tensor:
-    """A label as one row of weights over the classes.
+    """A label y as one row of weights over the classes (Mirza & Osindero 2014, section 3.2).
 
     Args:
         label: class indices int64 (N,), or weights float (N, classes), which come back as they
@@ -62,6 +62,8 @@ def label_weights(label: Tensor, classes: int = CLASSES) -> Tensor:
 def join_latent(latent: Tensor, label: Tensor, classes: int = CLASSES) -> Tensor:
     """The generator's input [z, y]: (N, latent) and a label → (N, latent + classes).
 
+    Mirza & Osindero 2014, section 3.2.
+
     Raises:
         ShapeError: not as many labels as vectors, or a label as in `label_weights`.
     """
@@ -73,7 +75,8 @@ def join_latent(latent: Tensor, label: Tensor, classes: int = CLASSES) -> Tensor
 def join_planes(images: Tensor, label: Tensor, classes: int = CLASSES) -> Tensor:
     """Images with the label as further channels: (N, C, H, W) → (N, C + classes, H, W).
 
-    Plane k is filled with the weight of class k: all 1 for the image's class, 0 for the others.
+    Mirza & Osindero 2014, section 3.2, for convolutions: plane k is filled with the weight of class
+    k, all 1 for the image's class, 0 for the others.
 
     Raises:
         ShapeError: not as many labels as images, or a label as in `label_weights`.
@@ -147,7 +150,10 @@ def projection_logit(features: Tensor, weights: Tensor, embedding: Tensor, psi: 
 
 
 def wrong_labels(label: Tensor, classes: int = CLASSES) -> Tensor:
-    """For each class index (N,) another one, all others equally likely; global random numbers."""
+    """For each class index (N,) another one (Reed et al. 2016), all others equally likely.
+
+    From the global random numbers.
+    """
     return (label + torch.randint(1, classes, label.shape, device=label.device)) % classes
 
 
@@ -156,6 +162,8 @@ def wrong_labels(label: Tensor, classes: int = CLASSES) -> Tensor:
 
 class Generator(nn.Module):
     """DCGAN's generator with the label beside z: (N, latent), label → (N, channels, size, size).
+
+    Mirza & Osindero 2014, figure 1.
 
     Args:
         latent: dimensions of z.
@@ -201,6 +209,8 @@ class Generator(nn.Module):
 
 class Discriminator(nn.Module):
     """Image and label (N, channels, size, size), (N,) → one logit (N,): is this a real *pair*?
+
+    Miyato & Koyama 2018, figure 1, compare the ways.
 
     Args:
         way: how the label comes in. ``"concatenation"``: planes beside the image's channels;
@@ -281,7 +291,7 @@ def discriminator_step(
     real_label: float = 1.0,
     r1: float = 0.0,
 ) -> dict[str, Tensor]:
-    """One step of the discriminator: real pairs up, generated pairs down.
+    """One step of the discriminator: real pairs up, generated pairs down (eq. 2).
 
     Args:
         discriminator: images (N, C, H, W) in [-1, 1] and labels → logits (N,).
@@ -318,7 +328,7 @@ def generator_step(
     *,
     kind: str = "non-saturating",
 ) -> dict[str, Tensor]:
-    """One step of the generator: make the discriminator take (fake, label) for a real pair.
+    """One step of the generator: make D take (fake, label) for a real pair (eq. 2).
 
     Args:
         discriminator: it is only asked; its weights get no gradient.
@@ -338,7 +348,7 @@ def generator_step(
 
 @dataclass
 class Game(dcgan.Game):
-    """The game of topic 07 with labels: both networks are told the class.
+    """The game of topic 07 with labels: both networks are told the class (eq. 2).
 
     Attributes:
         mismatched: real images with wrong labels count as wrong pairs too.

@@ -3,6 +3,8 @@
 Two questions that pull apart: a generator with one perfect 7 agrees with every 7 that is asked
 for. So agreement (the course's digit recogniser reads the asked class) stands beside two numbers
 for the variety within a class: modes reached, and spread relative to real digits.
+
+Source: none; measures of this course.
 """
 
 from __future__ import annotations

@@ -166,6 +166,15 @@ def exercises(options: argparse.Namespace) -> int:
     return 0
 
 
+def ledger(options: argparse.Namespace) -> int:
+    """show which paper says it, which function does it, which tests prove it, and what differs"""
+    from coursekit import ledger as book
+    from coursekit import ledger_table
+
+    print(ledger_table.render(book.read(options.topics), options.format))
+    return 0
+
+
 def badge(options: argparse.Namespace) -> int:
     """write the course's GitHub name into course.toml, every notebook and the README"""
     from coursekit import notebooks
@@ -202,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
         release,
         report,
         exercises,
+        ledger,
         badge,
         strip,
     ):
@@ -217,10 +227,13 @@ def _parser() -> argparse.ArgumentParser:
         added[function].add_argument("--out", type=Path, default=Path(folder), metavar="FOLDER")
     for function in (render, strip, solve, release):
         added[function].add_argument("notebooks", nargs="*", metavar="NN")
-    added[exercises].add_argument("topics", nargs="*", metavar="TOPIC")
+    for function in (exercises, ledger):
+        added[function].add_argument("topics", nargs="*", metavar="TOPIC")
     added[exercises].add_argument(
         "--score", action="store_true", help="change each reference in many ways and check that"
     )
+    forms = ("text", "markdown", "json")
+    added[ledger].add_argument("--format", choices=forms, default="text")
     added[report].add_argument("submissions", type=Path, metavar="SUBMISSIONS")
     for function, place, kind in (
         (solve, "build/solved", "FOLDER"),

@@ -191,7 +191,7 @@ class ImagePool:
 def linear_decay(step: int, steps: int, constant: float = 0.5) -> float:
     """The share of the learning rate to use: 1 at first, then straight down to 0.
 
-    The paper keeps it for 100 epochs and lets it fall over the next 100.
+    The paper (section 4) keeps it for 100 epochs and lets it fall over the next 100.
 
     Args:
         step: number of the step, from 1.
@@ -211,7 +211,7 @@ def linear_decay(step: int, steps: int, constant: float = 0.5) -> float:
 
 
 class Translators(nn.Module):
-    """The two generators. Attributes: ``to_y`` (G of the paper), ``to_x`` (F)."""
+    """The two generators (section 3). Attributes: ``to_y`` (G of the paper), ``to_x`` (F)."""
 
     def __init__(self, to_y: nn.Module, to_x: nn.Module) -> None:
         super().__init__()
@@ -233,7 +233,7 @@ class Objective(NamedTuple):
 def discriminator_step(
     discriminator: nn.Module, optimiser: torch.optim.Optimizer, real: Tensor, fake: Tensor
 ) -> dict[str, Tensor]:
-    """One step of one discriminator: patches of real pictures to 1, of made ones to 0.
+    """One step of one discriminator (section 4): patches of real pictures to 1, of made ones to 0.
 
     Args:
         discriminator: pictures (N, C, H, W) in [-1, 1] → scores (N, 1, h, w), one a patch.
@@ -412,7 +412,7 @@ def train(
 
 
 def cycle(translators: Translators, x: Tensor, y: Tensor) -> Iterator[Tensor]:
-    """x, G(x), F(G(x)) and y, F(y), G(F(y)), six tensors (N, C, H, W) in [0, 1]."""
+    """x, G(x), F(G(x)) and y, F(y), G(F(y)), six tensors (N, C, H, W) in [0, 1] (figure 4)."""
     for start, first, second in (
         (x, translators.to_y, translators.to_x),
         (y, translators.to_x, translators.to_y),

@@ -18,7 +18,8 @@ from coursekit.pix2pix_networks import init_weights
 class ResidualBlock(nn.Module):
     """``Rk``: x + conv(relu(conv(x))), each convolution 3×3 with its normalisation.
 
-    There is no ReLU behind the sum, so that the identity is x ↦ x + 0.
+    Zhu et al. 2017, appendix 7.2. There is no ReLU behind the sum, so that the identity is
+    x ↦ x + 0.
     """
 
     def __init__(self, width: int) -> None:
@@ -62,8 +63,8 @@ def _seen(place: int, blocks: int, halvings: int) -> int:
 class ResNetGenerator(nn.Module):
     """A picture in, a picture of the same size out: (N, C, H, W) in [-1, 1] both.
 
-    At the published settings (width 64, 9 blocks) it has 11,378,179 parameters. The paper uses 6
-    blocks for pictures of 128 pixels.
+    At the published settings (appendix 7.2: width 64, 9 blocks) it has 11,378,179 parameters. The
+    paper uses 6 blocks for pictures of 128 pixels.
 
     Args:
         in_channels, out_channels: of the pictures.

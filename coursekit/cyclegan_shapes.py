@@ -5,6 +5,8 @@ by half a picture; how far a generator can move anything, the size of its recept
 
 *Many colours to one.* X holds discs of all colours, Y discs of one colour. What colour a disc had
 is not to be seen in Y; the cycle asks for it all the same.
+
+Source: none; a small world of this course.
 """
 
 from __future__ import annotations

@@ -121,12 +121,12 @@ def sample_latent(count: int, size: int = LATENT, *, seed: int | None = None) ->
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """From the generator's [-1, 1] to [0, 1]."""
+    """From the generator's [-1, 1], the range of tanh (Radford et al. 2016, §4), to [0, 1]."""
     return (images + 1) / 2
 
 
 def from_unit(images: Tensor) -> Tensor:
-    """From [0, 1] to the [-1, 1] that the networks work in."""
+    """From [0, 1] to the [-1, 1] that the networks work in (Radford et al. 2016, §4)."""
     return images * 2 - 1
 
 
@@ -144,6 +144,8 @@ def discriminator_step(
     watch: Callable[[Tensor, Tensor], None] | None = None,
 ) -> dict[str, Tensor]:
     """One step of the discriminator: real images up, generated ones down.
+
+    Goodfellow et al. 2014, algorithm 1, with one such step for one of the generator.
 
     Args:
         discriminator: images (N, C, H, W) in [-1, 1] → logits (N,).
@@ -180,6 +182,8 @@ def generator_step(
     kind: str = "non-saturating",
 ) -> dict[str, Tensor]:
     """One step of the generator: make the discriminator take ``fake`` for real.
+
+    Goodfellow et al. 2014, algorithm 1.
 
     Args:
         discriminator: it is only asked; its weights get no gradient.

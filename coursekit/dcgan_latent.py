@@ -35,7 +35,7 @@ def slerp(start: Tensor, end: Tensor, share: Tensor | float) -> Tensor:
 
     sin((1 − t)ω)/sin ω · a + sin(tω)/sin ω · b with ω the angle between them. It keeps the length
     that normal vectors have; the straight line between two of them passes closer to the origin
-    than any sample that the generator was trained on.
+    than any sample that the generator was trained on (Shoemake 1985; for generators White 2016).
     """
     share = torch.as_tensor(share, dtype=start.dtype)
     unit_a = start / start.norm(dim=-1, keepdim=True)
@@ -48,6 +48,8 @@ def slerp(start: Tensor, end: Tensor, share: Tensor | float) -> Tensor:
 
 def walk(latents: Tensor, steps: int = 8) -> Tensor:
     """A path through the rows of ``latents`` (n, latent): (n − 1) · steps + 1 points by `slerp`.
+
+    Radford et al. 2016, §6.1.
 
     Raises:
         ShapeError: fewer than two points.
@@ -171,7 +173,7 @@ def study_arithmetic(
     alike: bool = True,
     seed: int = 0,
 ) -> ArithmeticStudy:
-    """Add an attribute to faces without it, many times, and count.
+    """Add an attribute to faces without it (§6.3.2), many times, and count.
 
     Each trial draws ``size`` faces with the attribute, as many without it (that agree in all other
     factors if ``alike``), and ``target_size`` other faces without it. "Before" is the picture of
@@ -204,8 +206,8 @@ def draw_alike(
 ) -> tuple[Tensor, Tensor]:
     """Groups with and without the attribute that agree in all of ``others``.
 
-    As in the paper's sums, where a smiling *woman* and a neutral *woman* are subtracted: what the
-    two have in common should cancel.
+    As in the paper's sums (§6.3.2), where a smiling *woman* and a neutral *woman* are subtracted:
+    what the two have in common should cancel.
 
     Returns:
         Two tensors (groups, size, latent): with, and without.
@@ -302,7 +304,7 @@ def study_yaw(
     places: Sequence[float] = (-0.5, -0.25, 0.0, 0.25, 0.5),
     seed: int = 0,
 ) -> YawStudy:
-    """Walk many faces along the pose vector and read how they are turned.
+    """Walk many faces along the pose vector (§6.3.2) and read how they are turned.
 
     Args:
         generator: of faces.
@@ -345,7 +347,7 @@ def _correlations(values: Tensor, places: Sequence[float]) -> np.ndarray:
 
 
 def boxes_to_positions(boxes: Tensor, side: int, size: int) -> Tensor:
-    """Which positions of a map of ``side``² lie in boxes drawn on pictures of ``size``².
+    """Which positions of a ``side``² map lie in boxes drawn on ``size``² pictures (§6.3.1).
 
     Args:
         boxes: (N, 4): left, top, right, bottom in pixels; one a picture.
@@ -407,14 +409,14 @@ def filter_weights(
 
 
 def strongest(weights: Tensor, count: int) -> Tensor:
-    """Indices of the ``count`` largest positive weights; fewer if fewer are positive."""
+    """Indices of the ``count`` largest positive weights (§6.3.1); fewer if fewer are positive."""
     order = weights.argsort(descending=True)[:count]
     return order[weights[order] > 0]
 
 
 @torch.no_grad()
 def without_filters(generator: Generator, latents: Tensor, block: int, filters: Tensor) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] with some feature maps of one block set to zero.
+    """Images (N, C, H, W) in [0, 1] with some feature maps of one block set to zero (§6.3.1).
 
     Args:
         generator: in eval mode.
@@ -457,7 +459,7 @@ def study_filters(
     counts: Sequence[int] = (4, 8, 16, 32),
     seed: int = 0,
 ) -> FilterStudy:
-    """Switch off the maps that speak most for an attribute, and as many random ones.
+    """Switch off the maps that speak most for an attribute (§6.3.1), and as many random ones.
 
     Args:
         generator, recogniser: as elsewhere.

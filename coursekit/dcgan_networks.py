@@ -22,7 +22,9 @@ LATENT = 100  # dimensions of z in Radford et al. 2016
 
 
 class MLPGenerator(nn.Module):
-    """z (N, latent) → (N, channels, size, size) in [-1, 1] through two hidden layers."""
+    """z (N, latent) → (N, channels, size, size) in [-1, 1] through two hidden layers.
+
+    Fully connected, as the first ones were (Goodfellow et al. 2014)."""
 
     def __init__(
         self, latent: int = 64, hidden: int = 256, size: int = 28, channels: int = 1
@@ -44,7 +46,9 @@ class MLPGenerator(nn.Module):
 
 
 class MLPDiscriminator(nn.Module):
-    """(N, channels, size, size) → one logit an image, through two hidden layers."""
+    """(N, channels, size, size) → one logit an image, through two hidden layers.
+
+    Fully connected, as the first ones were (Goodfellow et al. 2014)."""
 
     def __init__(self, hidden: int = 256, size: int = 28, channels: int = 1) -> None:
         super().__init__()
@@ -99,7 +103,8 @@ def _levels(size: int) -> int:
 class Generator(nn.Module):
     """DCGAN's generator: z (N, latent) → (N, channels, size, size) in [-1, 1].
 
-    At the published setting (latent 100, width 64, size 64) it has 3,576,704 parameters.
+    Radford et al. 2016, figure 1. At the published setting (latent 100, width 64, size 64) it has
+    3,576,704 parameters.
 
     Args:
         latent: dimensions of z.
@@ -167,8 +172,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """DCGAN's discriminator: (N, channels, size, size) in [-1, 1] → one logit an image (N,).
 
-    At the published setting (width 64, size 64) it has 2,765,568 parameters. Arguments as in
-    `Generator`; ``width`` is ndf.
+    Radford et al. 2016, §3. At the published setting (width 64, size 64) it has 2,765,568
+    parameters. Arguments as in `Generator`; ``width`` is ndf.
     """
 
     def __init__(

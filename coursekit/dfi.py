@@ -91,6 +91,7 @@ def as_float(images: Tensor) -> Tensor:
 def nearest(query: Tensor, collection: Tensor, k: int) -> Tensor:
     r"""The k members of a collection with the smallest cosine distance to a query, nearest first.
 
+    The sets of Upchurch et al. 2017, section 3, are chosen so.
     :math:`d(a, b) = 1 - \frac{a^T b}{\lVert a\rVert\,\lVert b\rVert}`.
 
     Args:
@@ -122,7 +123,7 @@ def nearest(query: Tensor, collection: Tensor, k: int) -> Tensor:
 
 
 def attribute_vector(target: Tensor, source: Tensor) -> Tensor:
-    r""":math:`w = \frac1{K_t}\sum_i \varphi(x^t_i) - \frac1{K_s}\sum_i \varphi(x^s_i)`.
+    r""":math:`w = \frac1{K_t}\sum_i \varphi(x^t_i) - \frac1{K_s}\sum_i \varphi(x^s_i)` (section 3).
 
     Args:
         target: φ of the images with the attribute, (K_t, D).
@@ -144,7 +145,7 @@ def attribute_vector(target: Tensor, source: Tensor) -> Tensor:
 def shift(
     features: Tensor, vector: Tensor, beta: float | Tensor, *, scaling: str = "plain"
 ) -> Tensor:
-    r"""Where the edited image should lie: :math:`\varphi(x) + \alpha w`.
+    r"""Where the edited image should lie: :math:`\varphi(x) + \alpha w` (section 3).
 
     ``"plain"``: :math:`\alpha = \beta`, so that β = 1 is the whole way from the mean of the source
     set to the mean of the target set. ``"paper"``: :math:`\alpha = \beta / (\frac1D \lVert w
@@ -212,7 +213,7 @@ def reconstruct(
     tv_weight: float = TV_WEIGHT,
     **optimisation: Any,
 ) -> PixelResult:
-    """Find images whose features are ``target``, beginning with the images to be edited.
+    """Find images whose features are ``target`` (section 3), beginning with those to be edited.
 
     All images are optimised together by L-BFGS, as in the paper. Its picture of the curvature is
     then shared: companions change the path of an image a little, not what it looks for. Adam keeps
@@ -247,7 +248,7 @@ def edit(
     scaling: str = "plain",
     **settings: Any,
 ) -> PixelResult:
-    """Steps 3 and 4 for several faces at once.
+    """Steps 3 and 4 (Upchurch et al. 2017, section 3) for several faces at once.
 
     Args:
         space: φ, such as a `DeepSpace`.
@@ -270,7 +271,7 @@ def edit(
 
 @torch.no_grad()
 def vector_between(space: Space, source: Tensor, target: Tensor, *, batch: int = 16) -> Tensor:
-    """`attribute_vector` of two sets of *images*: (D,). Means are taken a batch at a time."""
+    """`attribute_vector` (section 3) of two sets of *images*: (D,), a batch at a time."""
     return _mean(space, target, batch) - _mean(space, source, batch)
 
 

@@ -2,6 +2,8 @@
 
 An attribute vector is a difference of means, position by position. Where eyes lie elsewhere in each
 face, the mean has no glasses, only a haze.
+
+Source: none; geometry of the plane and least squares.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Rendered portraits (with a *twin*: the same face with one attribute really changed), CelebA, or any
 folder of pictures with a table of attributes.
+
+Source: none; the data of this course, and others in the same form.
 """
 
 from __future__ import annotations

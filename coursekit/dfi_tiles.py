@@ -2,6 +2,8 @@
 
 A feature sees only its receptive field. A tile with a margin of that width gives, in its inner
 part, exactly the features of the whole picture.
+
+Source: none; the same numbers as without tiles.
 """
 
 from __future__ import annotations

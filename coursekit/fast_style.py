@@ -123,7 +123,7 @@ def training_step(
     objective: Objective,
     photographs: Tensor,
 ) -> dict[str, Tensor]:
-    """One step: paint a batch, ask the frozen network what is wrong, change the painter.
+    """One step (eq. 1): paint a batch, ask the frozen network what is wrong, change the painter.
 
     Args:
         network: photographs to paintings, (N, 3, H, W) in [0, 1].

@@ -35,7 +35,7 @@ STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 def content_targets(
     extractor: FeatureExtractor, content: Tensor, layers: Sequence[str] = CONTENT_LAYERS
 ) -> dict[str, Tensor]:
-    """Content features :math:`P^l` of an image, computed once: ``{layer: (1, C, H, W)}``."""
+    """Content features :math:`P^l` (Gatys et al. 2015, eq. 1): ``{layer: (1, C, H, W)}``."""
     features = extractor(content)
     return {name: features[name].clone() for name in layers}
 
@@ -113,6 +113,8 @@ def transfer_loss(
 
 def starting_image(content: Tensor, start: str | Tensor = "content", seed: int = 0) -> Tensor:
     """Where the optimisation begins: the content image, white noise, or an image of yours.
+
+    Gatys et al. 2016, section 3.3, compare them.
 
     Raises:
         SettingError: ``start`` is neither ``"content"``, ``"noise"`` nor a tensor of that size.
@@ -213,7 +215,10 @@ def luminance(image: Tensor) -> Tensor:
 
 
 def match_luminance(style: Tensor, content: Tensor) -> Tensor:
-    """Give the grey ``style`` the mean and deviation of the grey ``content`` (2016b, eq. 10)."""
+    """Give the grey ``style`` the mean and deviation of the grey ``content``.
+
+    Gatys et al. 2016b, eq. 10.
+    """
     mean, std = content.mean(), content.std()
     return ((style - style.mean()) / style.std().clamp_min(1e-6) * std + mean).clamp(0, 1)
 

@@ -1,7 +1,7 @@
 """Topic 01: what is left of an image in a network's features, and features as a distance.
 
-First half: inversion of a feature map with a total variation prior (Mahendran & Vedaldi, CVPR
-2015). Second half: distances between patches on a two-alternatives test (Zhang et al., CVPR 2018).
+First half: inversion of a feature map with a total variation prior (Mahendran & Vedaldi 2015).
+Second half: distances between patches on a two-alternatives test (Zhang et al. 2018).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def feature_loss(features: Tensor, target: Tensor) -> Tensor:
 
 
 def relative_errors(features: Tensor, target: Tensor) -> Tensor:
-    """`feature_loss` of each image, (N,).
+    """`feature_loss` of each image, (N,) (Mahendran & Vedaldi 2015, eq. 2).
 
     Raises:
         ShapeError: the maps differ in size, or the target is zero everywhere.
@@ -175,7 +175,8 @@ def invert(
 def gradient_step(images: Tensor, loss: Callable[[Tensor], Tensor], rate: float) -> Tensor:
     r"""One step of plain gradient descent, :math:`x \leftarrow x - \eta \nabla E(x)`, in [0, 1].
 
-    The lecture's procedure at its simplest; `invert` uses L-BFGS. ``images`` is not changed.
+    The lecture's procedure at its simplest, for E of Mahendran & Vedaldi 2015, eq. 1; `invert` uses
+    L-BFGS. ``images`` is not changed.
     """
     pixels = images.detach().clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(loss(pixels), pixels)
@@ -205,7 +206,7 @@ def features_of(extractor: FeatureExtractor, layer: str, images: Tensor) -> Tens
 def feature_errors(
     network: str | FeatureExtractor, layer: str, images: Tensor, original: Tensor
 ) -> list[float]:
-    """`relative_errors` of each image's features in ``layer`` against those of ``original``."""
+    """`relative_errors` (eq. 2) of each image's features in ``layer`` against ``original``'s."""
     extractor = as_extractor(network, layer).to(images.device)
     return relative_errors(extractor(images)[layer], extractor(original)[layer]).tolist()
 
@@ -227,7 +228,7 @@ def invert_layers(
     progress: bool = True,
     **settings: object,
 ) -> dict[str, PixelResult]:
-    """`invert` from each of ``layers`` (by default every convolution), by layer name."""
+    """`invert` (eq. 1) from each of ``layers`` (by default every convolution), by layer name."""
     names = conv_layers(network) if layers is None else layers
     bar = tqdm(names, desc=network, disable=not progress, leave=False)
     return {name: invert(network, name, image, progress=False, **settings) for name in bar}
@@ -307,7 +308,7 @@ def _same_size(images: Tensor, others: Tensor) -> None:
 
 
 def blur(images: Tensor, sigma: float, seed: int = 0) -> Tensor:
-    """Gaussian blur; ``sigma`` in pixels, borders mirrored. ``seed`` has no effect."""
+    """Gaussian blur (Zhang et al. 2018, section 3.1); ``sigma`` in pixels, borders mirrored."""
     radius = min(math.ceil(3 * sigma), min(images.shape[-2:]) - 1)
     positions = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
     line = torch.exp(-positions.square() / (2 * max(sigma, 1e-6) ** 2))
@@ -318,13 +319,13 @@ def blur(images: Tensor, sigma: float, seed: int = 0) -> Tensor:
 
 
 def noise(images: Tensor, amplitude: float, seed: int = 0) -> Tensor:
-    """Gaussian white noise of standard deviation ``amplitude``, clamped to [0, 1]."""
+    """Gaussian white noise (Zhang et al. 2018, section 3.1) of deviation ``amplitude``."""
     values = torch.randn(images.shape, generator=generator(seed)).to(images)
     return (images + amplitude * values).clamp(0, 1)
 
 
 def shift(images: Tensor, pixels: int, seed: int = 0) -> Tensor:
-    """Move by ``pixels`` along each axis, each way by chance; the border is repeated."""
+    """Move by ``pixels`` each way, signs by chance, borders repeated (Zhang et al. 2018, §3.1)."""
     signs = 2 * torch.randint(2, (2,), generator=generator(seed)) - 1
     down, across = (int(sign) * int(pixels) for sign in signs)
     pad = abs(int(pixels))
@@ -334,7 +335,7 @@ def shift(images: Tensor, pixels: int, seed: int = 0) -> Tensor:
 
 
 def jpeg(images: Tensor, quality: int, seed: int = 0) -> Tensor:
-    """Save as JPEG of ``quality`` 1 … 95 and read again (PIL). ``seed`` has no effect.
+    """Save as JPEG of ``quality`` 1 … 95 and read again (Zhang et al. 2018, section 3.1).
 
     Raises:
         SettingError: a quality outside that range.
@@ -351,7 +352,7 @@ def _through_jpeg(image: Tensor, quality: int) -> Tensor:
 
 
 def colour(images: Tensor, amount: float, seed: int = 0) -> Tensor:
-    """Add one colour of length ``amount`` and random direction to every pixel, clamped."""
+    """Add one colour of length ``amount``, random direction (Zhang et al. 2018, section 3.1)."""
     direction = torch.randn(3, generator=generator(seed))
     tint = amount * direction / direction.norm()
     return (images + tint.view(1, 3, 1, 1).to(images)).clamp(0, 1)
@@ -374,7 +375,7 @@ DISTORTIONS: dict[str, tuple[Distortion, tuple[float, ...]]] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """One question: which of two distorted patches is closer to the reference?
+    """One question: which of two distorted patches is closer to the reference? (Zhang et al. 2018)
 
     Attributes:
         reference: (3, H, W), like ``left`` and ``right``.
@@ -410,7 +411,8 @@ def two_alternatives(
 ) -> list[Trial]:
     """All questions that these patches and distortions allow, measured with every metric.
 
-    Each pair has two different kinds of distortion; which one is on the left is random.
+    Two alternatives, one to be chosen (Zhang et al. 2018, section 3.2). Each pair has two different
+    kinds of distortion; which one is on the left is random.
 
     Args:
         patches: references (N, 3, H, W) in [0, 1].

@@ -58,7 +58,7 @@ L1_WEIGHT = 100.0  # λ of the paper
 
 
 def pair(source: Tensor, output: Tensor) -> Tensor:
-    """What the discriminator judges: x and y as one picture of more channels.
+    """What the discriminator judges: x and y as one picture of more channels (eq. 1).
 
     Args:
         source: x, (N, C, H, W).
@@ -119,7 +119,7 @@ def discriminator_step(
     *,
     real_label: float = 1.0,
 ) -> dict[str, Tensor]:
-    """One step of the discriminator: true pairs up, generated pairs down.
+    """One step of the discriminator: true pairs up, generated pairs down (eq. 1).
 
     Args:
         discriminator: pairs (N, C + C', H, W) in [-1, 1] → logits (N, 1, h, w).
@@ -371,7 +371,7 @@ def _translated(generator: nn.Module, images: Tensor, noise: bool) -> Tensor:
 
 @torch.no_grad()
 def patch_logits(discriminator: nn.Module, source: Tensor, output: Tensor) -> Tensor:
-    """What the discriminator thinks of each patch: logits (N, 1, h, w) of pairs in [0, 1].
+    """What D thinks of each patch (§3.2.2): logits (N, 1, h, w) of pairs in [0, 1].
 
     Positive: more likely real. Batch normalisation is in eval mode for the call.
     """

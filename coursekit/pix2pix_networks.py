@@ -246,7 +246,7 @@ def _shapes(layers: int) -> list[dict[str, int]]:
 
 
 def receptive_field(layers: int) -> int:
-    """How many pixels a side one logit of `PatchDiscriminator` sees.
+    """How many pixels a side one logit of `PatchDiscriminator` sees (the N of §3.2.2).
 
     Backwards from one logit: n positions behind a convolution of kernel k and stride s come from
     (n − 1) · s + k in front of it. 1, 16, 34, 70, 142, 286 for 0 to 5 layers.
@@ -261,7 +261,8 @@ def receptive_field(layers: int) -> int:
 def patch_box(layers: int, row: int, column: int) -> tuple[int, int, int, int]:
     """The pixels that the logit at (row, column) sees: top, left, bottom, right, ends excluded.
 
-    The box may reach beyond the picture: there the convolutions' padding fills it with zeros.
+    One of the patches of §3.2.2. The box may reach beyond the picture: there the convolutions'
+    padding fills it with zeros.
 
     Raises:
         SettingError: fewer than 0 layers.

@@ -7,6 +7,8 @@ were written down before any of them was trained, and none was trained twice; th
 come from two trials of 500 steps, L1 + cGAN on emoji, looked at on a part of the training half.
 
 The intervals are over the held-out drawings. They do not say what another training seed would give.
+
+Source: none; how a study of this course is made and kept.
 """
 
 from __future__ import annotations

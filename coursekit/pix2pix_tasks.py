@@ -3,6 +3,8 @@
 A task is a data set with two pictures an entry, ``"input"`` and ``"target"``, both with three
 channels, and ``"region"``, the part of the target that counts. Nothing else changes from one task
 to the next: the same networks, the same loss (Isola et al. 2017, section 4).
+
+Source: none; data as pairs.
 """
 
 from __future__ import annotations

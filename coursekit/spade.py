@@ -74,6 +74,8 @@ __all__ = [
 class Painter(nn.Module):
     """What paints: a generator and, if it takes style codes, the encoder that makes them.
 
+    Park et al. 2019, appendix A.
+
     Attributes:
         generator: label planes (and style codes) → pictures in [-1, 1].
         encoder: pictures → mean and log-variance of their style; None without styles.
@@ -128,7 +130,7 @@ def discriminator_step(
     images: Tensor,
     fake: Tensor,
 ) -> dict[str, Tensor]:
-    """One step of the discriminator: true pairs above 1, generated pairs below −1.
+    """One step of the discriminator: true pairs above 1, generated pairs below −1 (appendix A).
 
     Args:
         discriminator: planes and pictures → its opinion, as `MultiscaleDiscriminator`.
@@ -160,6 +162,8 @@ def generator_step(
     perceptual: nn.Module | None = None,
 ) -> dict[str, Tensor]:
     """One step of generator and encoder: hinge + λ_F · features + λ_V · VGG + λ_KL · KL.
+
+    Park et al. 2019, appendix A.
 
     Args:
         discriminator: it is only asked; its weights get no gradient.

@@ -38,7 +38,7 @@ def hinge_discriminator(real: Opinion, fake: Opinion) -> Tensor:
 
 
 def hinge_generator(fake: Opinion) -> Tensor:
-    """−E[D(m, G(m))], the mean over scales: no margin, the generator is never done."""
+    """−E[D(m, G(m))], the mean over scales (§3.1): no margin, the generator is never done."""
     return torch.stack([-each[-1].mean() for each in fake]).mean()
 
 
@@ -97,7 +97,7 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """z = μ + σ · ε with ε ~ N(0, 1): a random draw that gradients pass through."""
+    """z = μ + σ · ε, ε ~ N(0, 1): gradients pass through the draw (Kingma & Welling 2014, §2.4)."""
     return mean + (log_variance / 2).exp() * noise
 
 

@@ -3,6 +3,8 @@
 A segmenter that was trained on true scenes labels the generated ones; its answer is compared with
 the map that was painted (Park et al. 2019, §4). What it scores on the true pictures of the same
 maps is the ceiling. LPIPS to the true picture says how much of its look the style code carries.
+
+Source: none; measures of this course.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ def by_day(count: int, seed: int = TRAINING, *, size: int = 64) -> base.Dataset:
 def figures(found: Segmentation) -> dict[str, Estimate]:
     """The three numbers of the topic: pixel accuracy, mean IoU, and mean IoU of `RARE` classes.
 
-    Rare classes that are neither in the maps nor found are left out.
+    The first two are those of Park et al. 2019, §4. Rare classes that are neither in the maps nor
+    found are left out.
     """
     numbers = {"pixel accuracy": found.pixel_accuracy, "mean IoU": found.mean_iou}
     rare = [name for name in RARE if name in found.iou]

@@ -62,7 +62,8 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 def resize_labels(planes: Tensor, size: Sequence[int]) -> Tensor:
     """One-hot planes (N, C, H, W) at another (height, width), by the nearest pixel.
 
-    Any smoother way would mix classes: halfway between class 1 and class 3 there is no class 2.
+    As a `SPADE` layer needs them (Park et al. 2019, §3). Any smoother way would mix classes:
+    halfway between class 1 and class 3 there is no class 2.
     """
     return planes if planes.shape[2:] == tuple(size) else F.interpolate(planes, tuple(size))
 
@@ -388,6 +389,8 @@ class StyleEncoder(nn.Module):
 class PatchDiscriminator(nn.Module):
     """One scale: convolutions 4×4 with spectral and instance norm; every layer's output counts.
 
+    Park et al. 2019, appendix A, after Isola et al. 2017.
+
     Args:
         channels: of label planes and picture together.
         width: channels of the first layer; each further one has twice as many, up to 8 times.
@@ -418,6 +421,8 @@ class PatchDiscriminator(nn.Module):
 
 class MultiscaleDiscriminator(nn.Module):
     """The same discriminator at several scales: each sees the pair at half the size of the last.
+
+    Wang et al. 2018; Park et al. 2019, appendix A.
 
     Args:
         labels: planes of the label map.

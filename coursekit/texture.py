@@ -1,7 +1,8 @@
 """Topic 02, textures: colour statistics, Gram matrices, synthesis from noise.
 
 Reinhard et al. 2001, "Color transfer between images"; Gatys, Ecker & Bethge 2015, "Texture
-synthesis using convolutional neural networks" (NIPS).
+synthesis using convolutional neural networks" (NIPS). Equations of the latter are numbered as in
+their "A neural algorithm of artistic style" of the same year.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def rgb_to_lalphabeta(images: Tensor) -> Tensor:
 
 
 def lalphabeta_to_rgb(images: Tensor) -> Tensor:
-    """The inverse of `rgb_to_lalphabeta`, not clamped.
+    """The inverse of `rgb_to_lalphabeta` (Reinhard et al. 2001), not clamped.
 
     Raises:
         ShapeError: not (N, 3, H, W).
@@ -214,6 +215,8 @@ def _check_pair(image: Tensor, reference: Tensor) -> None:
 def colour_transfer(image: Tensor, reference: Tensor, space: str = "rgb") -> Tensor:
     """Paint ``image`` (N, 3, H, W) in the palette of ``reference`` (N or 1, 3, h, w).
 
+    Reinhard et al. 2001, or Hertzmann et al. 2001 with the whole covariance.
+
     Args:
         image: in [0, 1].
         reference: in [0, 1].
@@ -246,7 +249,7 @@ def colour_transfer(image: Tensor, reference: Tensor, space: str = "rgb") -> Ten
 
 @torch.no_grad()
 def gram_targets(extractor: FeatureExtractor, image: Tensor) -> dict[str, Tensor]:
-    """Gram matrices of a texture, computed once before an optimisation.
+    """Gram matrices of a texture (Gatys et al. 2015, eq. 3), computed once before an optimisation.
 
     Args:
         extractor: the network with the wanted layers.
@@ -331,6 +334,8 @@ def balanced_weights(targets: Mapping[str, Tensor], total: float = 1e4) -> dict[
 def texture_noise(texture: Tensor, size: int | tuple[int, int], seed: int = 0) -> Tensor:
     """White noise with the mean and the colour covariance of a texture: where synthesis starts.
 
+    Differs from Gatys et al. 2015 in that: theirs has no colours of the texture.
+
     Args:
         texture: (1, 3, h, w) in [0, 1].
         size: height and width in pixels, or one number for both.
@@ -363,7 +368,7 @@ def synthesise(
     snapshots: int = 0,
     progress: bool = True,
 ) -> PixelResult:
-    """Make a new picture with the Gram matrices of ``texture``, beginning with noise.
+    """Make a new picture with the Gram matrices of ``texture`` (Gatys et al. 2015), from noise.
 
     Args:
         texture: the original, (1, 3, h, w) in [0, 1].

@@ -1,6 +1,8 @@
 """The pairs of the quiz "which one is real?": a crop of a photograph and its synthetic twin.
 
 ``python -m coursekit.texture_quiz`` makes all of ``data/quiz/`` again, or the pairs named.
+
+Source: none; the quiz of this course.
 """
 
 from __future__ import annotations

@@ -103,7 +103,8 @@ def wct(
 ) -> Tensor:
     """Whitening and colouring transform: `whiten`, `colour` and `blend` in one product.
 
-    The two maps are multiplied first, so that the features are read once.
+    Li et al. 2017, eq. 2 to 4. The two maps are multiplied first, so that the features are read
+    once.
 
     Args:
         content: (N, C, H, W).
@@ -139,7 +140,7 @@ def transfer_map(
     weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""The whole transform as one affine map: :math:`A = \Sigma_s^{1/2} \Sigma_c^{-1/2}` (N, C, C)
-    and :math:`b = m_s - A m_c` (N, C, 1). Arguments as for `wct`."""
+    and :math:`b = m_s - A m_c` (N, C, 1), eq. 2 and 3 in one. Arguments as for `wct`."""
     wide = _wide(content)
     mean, covariance = moments(wide, weights)
     style_mean, style_covariance = moments(_wide(style))
@@ -200,6 +201,8 @@ def mix_styles(transformed: Sequence[Tensor], shares: Sequence[float]) -> Tensor
 def mix_by_mask(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
     """One set of features where the mask is 1, another where it is 0, between them a blend.
 
+    Spatial control (Li et al. 2017, section 4).
+
     Args:
         inside, outside: (N, C, H, W).
         mask: (1, 1, h, w) in [0, 1], of any size; it is resized to the maps by averaging.
@@ -234,7 +237,7 @@ def as_mask(mask: Source) -> Tensor:
 
 
 class Universal(nn.Module):
-    """Encoders and decoders of several levels: all that style transfer needs for any style.
+    """Encoders and decoders of several levels (section 3.3): all that any style needs.
 
     Args:
         autoencoders: ``{level: Autoencoder}``. They come to share the encoder of the deepest

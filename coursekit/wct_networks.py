@@ -48,9 +48,10 @@ def layer_of(level: int) -> str:
 class Decoder(nn.Sequential):
     """The encoder in a mirror: (N, C, h, w) at ``relu{level}_1`` -> images (N, 3, H, W).
 
-    Every convolution has its twin with inputs and outputs exchanged, every ReLU comes after such
-    a twin, and max pooling becomes nearest-neighbour upsampling by 2. Convolutions mirror their
-    input at the border. The last one has no ReLU; its output is not clamped.
+    Li et al. 2017, section 3.1. Every convolution has its twin with inputs and outputs exchanged,
+    every ReLU comes after such a twin, and max pooling becomes nearest-neighbour upsampling by 2.
+    Convolutions mirror their input at the border. The last one has no ReLU; its output is not
+    clamped.
 
     Args:
         level: 1 … 5; H = h · 2^(level - 1).
@@ -164,7 +165,7 @@ def calibrate(decoder: Decoder, features: Tensor) -> None:
 
 
 class Autoencoder(nn.Module):
-    """The frozen encoder up to one level and its decoder; pictures of any size.
+    """The frozen encoder up to one level and its decoder (section 3.1); pictures of any size.
 
     Args:
         decoder: its level decides where the encoder is cut.
@@ -393,7 +394,7 @@ def train_decoder(
     precision: str = "bfloat16",
     **settings: Any,
 ) -> training.TrainingResult:
-    """Train the decoder of an autoencoder; the encoder stays as it is.
+    """Train the decoder of an autoencoder (section 3.1); the encoder stays as it is.
 
     Adam. Each layer's rate is a share of the root mean square of its weights at the start: features
     of VGG differ in size from layer to layer, and the weights that read them with them.
@@ -442,7 +443,7 @@ def train_decoder(
 
 
 def cosine(number: int, steps: int) -> float:
-    """Half a cosine from 1 at the first step towards 0 after the last."""
+    """Half a cosine from 1 at the first step to 0 after the last (Loshchilov & Hutter 2017)."""
     return 0.5 * (1 + math.cos(math.pi * (number - 1) / steps))
 
 

@@ -2,6 +2,8 @@ r"""Square roots of covariance matrices: the two halves of whitening and colouri
 
 Four ways to them. Only the symmetric root is the one of the paper; "cholesky" is another root of
 the same matrix, and its result has the right covariance but is turned in the space of features.
+
+Source: none; linear algebra of textbooks, in the precision that features need.
 """
 
 from __future__ import annotations

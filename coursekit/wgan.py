@@ -33,7 +33,8 @@ N_CRITIC = 5  # in both
 def wasserstein_1d(first: Tensor, second: Tensor) -> Tensor:
     """W₁ between two samples of numbers, (N,) each: sort both, pair them, average |difference|.
 
-    In one dimension the cheapest way to move one heap of earth onto another is in order.
+    Arjovsky et al. 2017, eq. 1. In one dimension the cheapest way to move one heap of earth onto
+    another is in order.
 
     Raises:
         ShapeError: the samples are not (N,) and (N,), with the same N of 1 or more.
@@ -139,14 +140,17 @@ def interpolate(
     epsilon: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """εx + (1 − ε)y, with one ε for each of the N pairs; arguments as for `gradient_penalty`."""
+    """εx + (1 − ε)y, with one ε for each of the N pairs (Gulrajani et al. 2017, algorithm 1).
+
+    Arguments as for `gradient_penalty`."""
     if real.shape != fake.shape or real.dim() < 2:
         raise ShapeError(
             f"Real and generated images come in pairs (N, …), not as {tuple(real.shape)} and "
             f"{tuple(fake.shape)}."
         )
     if epsilon is None:
-        epsilon = torch.rand(len(real), generator=generator).to(real)
+        device = generator.device if generator else real.device
+        epsilon = torch.rand(len(real), generator=generator, device=device).to(real)
     if epsilon.shape != (len(real),):
         raise ShapeError(f"epsilon is {tuple(epsilon.shape)}; expected one a pair, ({len(real)},).")
     epsilon = epsilon.reshape(-1, *[1] * (real.dim() - 1))
@@ -176,7 +180,9 @@ def refuse_batch_norm(critic: object) -> None:
 def convolutional_critic(
     width: int = 64, size: int = 64, channels: int = 3, *, layer_norm: bool = False
 ) -> dcgan.Discriminator:
-    """DCGAN's discriminator without batch normalisation, with layer normalisation if asked."""
+    """DCGAN's discriminator without batch normalisation, with layer normalisation if asked.
+
+    Gulrajani et al. 2017, §4, advise so."""
     if layer_norm:
         return layer_normalised(dcgan.Discriminator(width, size, channels))
     rules = dcgan.Guidelines(batch_norm=False)
@@ -211,6 +217,8 @@ def critic_step(
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
     """One step of the critic: real images up, generated ones down, the slope kept near 1.
+
+    Algorithm 1 of Arjovsky et al. 2017 or, with a penalty, algorithm 1 of Gulrajani et al. 2017.
 
     Args:
         critic: images (N, …) → scores.
@@ -249,6 +257,8 @@ def generator_step(
     critic: nn.Module, optimiser: torch.optim.Optimizer, fake: Tensor
 ) -> dict[str, Tensor]:
     """One step of the generator: up the critic's slope.
+
+    Algorithm 1 of Arjovsky et al. 2017 and of Gulrajani et al. 2017.
 
     Args:
         critic: it is only asked; its weights get no gradient.

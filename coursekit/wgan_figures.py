@@ -1,4 +1,7 @@
-"""Figures of topic 08: heaps and slopes, piles of weights, surfaces, and the study's curves."""
+"""Figures of topic 08: heaps and slopes, piles of weights, surfaces, and the study's curves.
+
+Source: none; drawings of what was computed elsewhere.
+"""
 
 from __future__ import annotations
 

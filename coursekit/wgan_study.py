@@ -3,6 +3,8 @@
 Does the loss track quality? `Protocol` says how that is asked; it was written down before any
 loss was compared with any FID, and the recipe of topic 08 carries it out. The rest looks at
 critics in two dimensions and at a generator that is badly built on purpose.
+
+Source: none; experiments of this course.
 """
 
 from __future__ import annotations
