@@ -2,8 +2,10 @@
 
     python3 course.py lab      make .venv, fetch the weights, open JupyterLab on the first notebook
     python3 course.py test     make .venv, run the unit tests, every notebook and the style check
+                               (--offline: the same with the network cut off)
     python3 course.py demo     execute notebook 03 and write one HTML file under build/
-    python3 course.py render   write every notebook as it lies as HTML under build/notebooks/
+    python3 course.py render   write every notebook and a start page as HTML under build/
+                               (as they lie; --preset quick executes them first)
 
 A second run does no work twice. This file uses the standard library only, and a syntax that
 Python 2.7 can still read, so that an old Python ends with a sentence and not with a traceback.
@@ -33,6 +35,7 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
 STAMP = os.path.join(VENV, "course.json")
+MEASURED = os.path.join(ROOT, "build", "test")
 WORKERS = "2"
 NO_NETWORK = (
     "getaddrinfo failed|Temporary failure in name|Name or service not known|nodename nor servname|"
@@ -283,23 +286,36 @@ def test(options):
     ]
     if options.only_slow:
         stages = [("slow tests", workers + ["--only-slow", "tests"])]
-    return run_stages(stages + (slow if options.slow or options.only_slow else []))
+    stages += slow if options.slow or options.only_slow else []
+    return run_stages(stages, cut_off() if options.offline else {})
 
 
-def run_stages(stages):
-    """Run every stage (name, arguments, environment); print a line for each; 1 if any failed."""
+def cut_off():
+    """The environment in which every Python refuses to use the network, and notes who tried."""
+    guard, log = os.path.join(ROOT, "tests", "offline"), os.path.join(MEASURED, "network.txt")
+    return dict(PYTHONPATH=guard, COURSEKIT_OFFLINE="1", COURSEKIT_NETWORK_LOG=log)
+
+
+def run_stages(stages, surroundings):
+    """Run every stage (name, arguments, environment), then print the table; 1 if any failed."""
     # One torch thread a worker: the workers share the cores.
-    env = dict(COURSEKIT_PRESET="ci", COURSEKIT_THREADS="1", OMP_NUM_THREADS="1")
-    lines, failed = [], False
+    env = dict(surroundings, COURSEKIT_PRESET="ci", COURSEKIT_THREADS="1", OMP_NUM_THREADS="1")
+    shutil.rmtree(MEASURED, ignore_errors=True)
+    os.makedirs(MEASURED)
+    done = []
     for stage in stages:
-        name, start = stage[0], time.time()
+        name, arguments, start = stage[0], list(stage[1]), time.time()
+        if arguments[1] == "pytest":
+            tally = os.path.join(MEASURED, name.replace(" ", "_") + ".json")
+            arguments += ["-p", "coursekit.tally", "--tally", tally]
         say("\n== %s" % name)
-        status = run(stage[1], dict(env, **(stage[2] if len(stage) > 2 else {})))
-        failed = failed or status != 0
-        word = "failed" if status else "passed"
-        lines.append("%-10s  %s  %d s" % (name, word, time.time() - start))
-    say("\n" + "\n".join(lines))
-    return 1 if failed else 0
+        status = run(arguments, dict(env, **(stage[2] if len(stage) > 2 else {})))
+        done.append(dict(name=name, status=status, seconds=time.time() - start))
+        say("== %s %s, %d s" % (name, "failed" if status else "passed", done[-1]["seconds"]))
+    with open(os.path.join(MEASURED, "stages.json"), "w", encoding="utf-8") as file:
+        json.dump(dict(stages=done, offline=bool(surroundings)), file, indent=1)
+    table = run(["-m", "coursekit.run_table", MEASURED])
+    return 1 if table or any(stage["status"] for stage in done) else 0
 
 
 def demo(options):
@@ -310,9 +326,12 @@ def demo(options):
 
 
 def render(options):
-    """Every notebook as it lies in the repository, as HTML."""
+    """Every notebook as HTML with a start page: as it lies, or executed on a preset."""
     prepare("run", options.torch_index)
-    return run(["-m", "coursekit.cli", "render"])
+    if options.preset is None:
+        return run(["-m", "coursekit.cli", "render"])
+    fetch()
+    return run(["-m", "coursekit.cli", "render", "--preset", options.preset])
 
 
 def main():
@@ -327,8 +346,14 @@ def main():
         command.add_argument("--torch-index", metavar="URL", help=index_help)
         command.set_defaults(function=function)
         if function is test:
-            command.add_argument("--slow", action="store_true", help="the slow tests too")
-            command.add_argument("--only-slow", action="store_true", help="nothing but those")
+            # The slow tests install packages: they need the network.
+            kind = command.add_mutually_exclusive_group()
+            kind.add_argument("--slow", action="store_true", help="the slow tests too")
+            kind.add_argument("--only-slow", action="store_true", help="nothing but those")
+            kind.add_argument("--offline", action="store_true", help="with the network cut off")
+        if function is render:
+            presets = dict(choices=("ci", "quick", "full"), help="execute the notebooks on it")
+            command.add_argument("--preset", **presets)
     options = parser.parse_args()
     if options.command is None:
         parser.print_help()

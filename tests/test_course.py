@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from coursekit import run_table
 
 Recorded = list[tuple[list[str], dict[str, str]]]
 
@@ -143,8 +146,9 @@ def test_any_text_can_be_said_on_any_terminal(course: ModuleType) -> None:
 
 
 @pytest.fixture
-def recorded(course: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+def recorded(course: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recorded:
     """What course.py would run; the stage named "notebooks" fails."""
+    course.MEASURED = str(tmp_path / "measured")
     calls: Recorded = []
 
     def run(arguments: list[str], env: dict[str, str] | None = None) -> int:
@@ -156,42 +160,118 @@ def recorded(course: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Recorded:
     return calls
 
 
+_PLAIN = {
+    "torch_index": None,
+    "slow": False,
+    "only_slow": False,
+    "offline": False,
+    "preset": None,
+}
+
+
 def _options(**given: Any) -> argparse.Namespace:
-    return argparse.Namespace(**{"torch_index": None, "slow": False, "only_slow": False, **given})
+    return argparse.Namespace(**{**_PLAIN, **given})
 
 
 def test_every_stage_runs_and_one_failure_fails_all(
     course: ModuleType, recorded: Recorded, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert course.test(_options()) == 1
-    fetched, *stages = recorded
+    fetched, *stages, table = recorded
     assert fetched[0] == ["-m", "coursekit.cli", "fetch"]
     assert [arguments[1] for arguments, _ in stages] == ["pytest", "pytest", "ruff", "ruff"]
     for _, env in stages:
         assert env == {"COURSEKIT_PRESET": "ci", "COURSEKIT_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    lines = capfd.readouterr().out.splitlines()[-4:]
-    assert [line.split()[-3] for line in lines] == ["passed", "failed", "passed", "passed"]
+    assert table[0] == ["-m", "coursekit.run_table", course.MEASURED]
+    ended = re.findall(r"^== (.*), \d+ s$", capfd.readouterr().out, re.MULTILINE)
+    assert ended == ["unit tests passed", "notebooks failed", "style passed", "format passed"]
+
+
+def test_what_the_table_reads_is_what_the_stages_write(
+    course: ModuleType, recorded: Recorded
+) -> None:
+    course.test(_options())
+    folder = Path(course.MEASURED)
+    for arguments, _ in recorded:
+        if "--tally" in arguments:
+            measured = {"notebooks": [], "all": {"cells": 7, "peak": 2**21}}
+            Path(arguments[-1]).write_text(json.dumps(measured))
+    text, passed = run_table.table(folder)
+    lines = [line.split() for line in text.splitlines()[1:]]
+    assert not passed and [line[-1] for line in lines][1::3] == ["failed", "failed"]
+    assert lines[0] == ["unit", "tests", "7", "tests", "0", "2", "passed"]
+    assert lines[1] == ["notebooks", "7", "tests", "0", "2", "failed"]
+    assert [line[0] for line in lines[2:]] == ["style", "format", "all"]
+
+
+def test_measurements_of_an_earlier_run_are_gone(course: ModuleType, recorded: Recorded) -> None:
+    earlier = Path(course.MEASURED) / "unit_tests.json"
+    earlier.parent.mkdir()
+    earlier.touch()
+    course.test(_options())
+    assert not earlier.exists()
+
+
+def test_a_table_that_fails_fails_the_run(
+    course: ModuleType, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does when the network was cut off and something tried to use it."""
+    for status in (0, 1):
+        monkeypatch.setattr(course, "run", lambda a, env=None, s=status: s * ("run_table" in a[1]))
+        assert course.test(_options(offline=True)) == status
+
+
+def test_offline_cuts_off_every_stage_but_not_what_comes_before(
+    course: ModuleType, recorded: Recorded, checkout: Path
+) -> None:
+    course.test(_options(offline=True))
+    fetched, *stages, _ = recorded
+    assert fetched[1] == {} and len(stages) == 4
+    for _, env in stages:
+        environment = course.child_environment(env)
+        assert Path(environment["PYTHONPATH"]) == checkout / "tests" / "offline"
+        assert environment["COURSEKIT_OFFLINE"] == "1" and environment["COURSEKIT_PRESET"] == "ci"
+        assert Path(environment["COURSEKIT_NETWORK_LOG"]).parent == Path(course.MEASURED)
+    assert json.loads((Path(course.MEASURED) / "stages.json").read_text())["offline"] is True
+
+
+@pytest.mark.parametrize("other", ["--slow", "--only-slow"])
+def test_slow_tests_install_packages_and_are_no_offline_tests(checkout: Path, other: str) -> None:
+    command = [sys.executable, "course.py", "test", "--offline", other]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 2 and "not allowed with argument" in done.stderr
 
 
 def test_slow_and_usual_tests_share_nothing(course: ModuleType, recorded: Recorded) -> None:
     course.test(_options(only_slow=True))
     (tests, _), *rest = recorded[1:]
-    assert tests == ["-m", "pytest", "-n", "2", "--only-slow", "tests"]
+    assert tests[:6] == ["-m", "pytest", "-n", "2", "--only-slow", "tests"]
     recorded.clear()
     course.test(_options(slow=True))
     assert "--slow" in recorded[1][0] and "--slow" not in recorded[2][0]
-    assert recorded[-2:] == rest
+    assert recorded[-len(rest) :] == rest
 
 
 def test_solved_notebooks_run_in_the_slow_part_and_a_wrong_answer_is_an_error_there(
     course: ModuleType, recorded: Recorded
 ) -> None:
     assert course.test(_options(only_slow=True)) == 1
-    (solving, _), (running, env) = recorded[-2:]
+    (solving, _), (running, env) = recorded[-3:-1]
     assert solving[:3] == ["-m", "coursekit.cli", "solve"]
-    assert "--nbval-lax" in running and running[-1] == solving[-1]
+    assert "--nbval-lax" in running and running[running.index("-p") - 1] == solving[-1]
     assert env["COURSEKIT_GRADING"] == "1" and env["COURSEKIT_PRESET"] == "ci"
     assert "COURSEKIT_GRADING" not in recorded[1][1]
+
+
+def test_pages_as_they_lie_need_no_weights(course: ModuleType, recorded: Recorded) -> None:
+    course.render(_options())
+    assert [arguments for arguments, _ in recorded] == [["-m", "coursekit.cli", "render"]]
+
+
+def test_pages_of_executed_notebooks_do(course: ModuleType, recorded: Recorded) -> None:
+    course.render(_options(preset="quick"))
+    fetched, rendered = (arguments for arguments, _ in recorded)
+    assert fetched[-1] == "fetch" and rendered[-3:] == ["render", "--preset", "quick"]
 
 
 def test_missing_weights_stop_the_command(
@@ -259,7 +339,8 @@ def project(checkout: Path, tmp_path: Path) -> Path:
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     )
     (top / "coursekit" / "__init__.py").touch()
-    for module in ("coursekit/cli.py", "pytest.py", "ruff.py", "jupyterlab.py"):
+    commands = ("coursekit/cli.py", "coursekit/run_table.py")
+    for module in (*commands, "pytest.py", "ruff.py", "jupyterlab.py"):
         (top / module).write_text(_LOGGING_MODULE)
     for name in ("torch", "torchvision"):
         _tiny_wheel(tmp_path / "wheels", name, "99.0")
@@ -372,5 +453,6 @@ def test_a_failing_stage_is_the_exit_status(
     (project / "ruff.py").write_text("raise SystemExit(3)")
     done = command("test")
     assert done.returncode == 1
-    assert [line.split()[1] for line in done.stdout.splitlines()[-4:-2]] == ["tests", "passed"]
-    assert done.stdout.splitlines()[-1].split()[:2] == ["format", "failed"]
+    ended = re.findall(r"^== (.*) (passed|failed), \d+ s$", done.stdout, re.MULTILINE)
+    assert ended[1:3] == [("notebooks", "passed"), ("style", "failed")]
+    assert "RAN" in done.stdout.splitlines()[-1]  # the table comes all the same
