@@ -96,11 +96,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def render(options: argparse.Namespace) -> int:
-    """write notebooks as they lie, with the outputs they have, as HTML files"""
-    from coursekit import execute, notebooks
+    """write notebooks as HTML, all of them with a start page: as they lie, or executed first"""
+    from coursekit import notebooks, pages
 
-    chosen = [notebooks.find(which) for which in options.notebooks] or notebooks.paths()
-    for target in execute.render(chosen, options.out):
+    chosen = [notebooks.find(which) for which in options.notebooks]
+    # Pages as they lie must not replace those that took minutes, nor one preset's another's.
+    default = f"notebooks-{options.preset}" if options.preset else "notebooks"
+    out = options.out or Path("build") / default
+    targets = pages.write(
+        chosen or notebooks.paths(), out, preset=options.preset, start_page=not chosen
+    )
+    for target in targets:
         print(target.resolve())
     return 0
 
@@ -222,9 +228,9 @@ def _parser() -> argparse.ArgumentParser:
     added[run].add_argument("notebook", metavar="NN", help="a number, a name or a path")
     added[run].add_argument("--preset", choices=("ci", "quick", "full"), default="quick")
     added[run].add_argument("--force", action="store_true", help="run even if nothing changed")
-    # Two folders: a page as it lies in the repository must not replace one that took minutes.
-    for function, folder in ((run, "build"), (render, "build/notebooks")):
-        added[function].add_argument("--out", type=Path, default=Path(folder), metavar="FOLDER")
+    added[run].add_argument("--out", type=Path, default=Path("build"), metavar="FOLDER")
+    added[render].add_argument("--preset", choices=("ci", "quick", "full"), help="execute on it")
+    added[render].add_argument("--out", type=Path, metavar="FOLDER")
     for function in (render, strip, solve, release):
         added[function].add_argument("notebooks", nargs="*", metavar="NN")
     for function in (exercises, ledger):

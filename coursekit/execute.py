@@ -65,11 +65,11 @@ def run_notebook(
     notebook = notebooks.read(path)
     failure = execute(notebook, folder=path.parent, preset=preset, name=path.stem)
     if failure is None:
-        write_html(notebook, target, source=path, mark=mark)
+        write_html(notebook, target, source=path, mark=mark, note=origin(preset))
         return target, True
     what = "interrupted" if failure.interrupted else "stopped by an error"
-    note = f"Unfinished: {what} in code cell {failure.cell} ({failure.first_line})."
-    write_html(notebook, target, source=path, note=note)
+    warning = f"Unfinished: {what} in code cell {failure.cell} ({failure.first_line})."
+    write_html(notebook, target, source=path, note=origin(preset), warning=warning)
     if failure.interrupted:
         raise KeyboardInterrupt
     raise NotebookError(
@@ -79,13 +79,31 @@ def run_notebook(
 
 
 def render(paths: Iterable[Path], out: Path) -> list[Path]:
-    """Write notebooks as they lie, with the outputs they have, as HTML files under ``out``."""
+    """Write notebooks as they lie, with the outputs they have, as HTML files under ``out``.
+
+    Shows progress.
+
+    Raises:
+        NotebookError: the packages that write HTML are missing.
+        DataError: a notebook cannot be read, or a file cannot be written.
+    """
+    from tqdm import tqdm
+
     targets = []
-    for path in paths:
-        target = out / f"{path.stem}.html"
-        write_html(notebooks.read(path), target, source=path)
-        targets.append(target)
+    with tqdm(list(paths), desc="pages", unit="page") as bar:
+        for path in bar:
+            bar.set_postfix_str(path.stem)
+            target = out / f"{path.stem}.html"
+            write_html(notebooks.read(path), target, source=path, note=origin(None))
+            targets.append(target)
     return targets
+
+
+def origin(preset: str | None) -> str:
+    """One sentence for a page: where its outputs come from; ``None`` for those of the file."""
+    if preset is None:
+        return "Outputs as they lie in the course's files: nothing was executed for this page."
+    return f"Executed for this page on the preset {preset}."
 
 
 def _head(path: Path) -> str:
@@ -262,9 +280,17 @@ def _kernel_manager() -> Any:
 
 
 def write_html(
-    notebook: notebooks.Notebook, target: Path, *, source: Path, mark: str = "", note: str = ""
+    notebook: notebooks.Notebook,
+    target: Path,
+    *,
+    source: Path,
+    mark: str = "",
+    note: str = "",
+    warning: str = "",
 ) -> None:
-    """Write one HTML file with every picture and formula inside it; ``note`` heads the page.
+    """Write one HTML file with every picture and formula inside it.
+
+    A ``note`` and, on red, a ``warning`` head the page.
 
     Formulas become MathML, which browsers show without a script. Nothing on the page is loaded
     from elsewhere; links stay links. ``source`` is the notebook's file: it gives the title, and
@@ -290,13 +316,22 @@ def write_html(
     text = _without_scripts(text)
     text = _PLACE.sub(lambda place: formulas[int(place[1])], text)
     text = text.replace("<head>", f"<head>{_MARK.format(mark)}", 1) if mark else text
-    if note:
-        banner = f'<p style="background:#fde2e2;padding:1em;margin:0">{html.escape(note)}</p>'
-        text = re.sub(r"(<body[^>]*>)", lambda body: body[1] + banner, text, count=1)
-    _write_atomically(target, text)
+    banners = _banner(warning, "#fde2e2") + _banner(note, "#eeeeee")
+    text = re.sub(r"(<body[^>]*>)", lambda body: body[1] + banners, text, count=1)
+    write_atomically(target, text)
 
 
-def _write_atomically(target: Path, text: str) -> None:
+def _banner(text: str, colour: str) -> str:
+    style = f"background:{colour};color:#222;padding:0.6em 1em;margin:0"
+    return f'<p style="{style}">{html.escape(text)}</p>' if text else ""
+
+
+def write_atomically(target: Path, text: str) -> None:
+    """Write a text file whole or not at all, in a folder that is made if need be.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
     part = target.with_suffix(".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

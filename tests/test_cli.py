@@ -288,19 +288,24 @@ def test_ctrl_c_ends_the_kernel(course: Path, keeps: bool) -> None:
 
 def test_render_writes_what_lies_there(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["render", "--out", "pages"]) == 0
-    printed = capsys.readouterr().out.split("\n")
-    assert [Path(line).name for line in printed if line] == ["00_start_here.html", "03_gatys.html"]
+    printed, progress = capsys.readouterr()
+    names = ["00_start_here.html", "03_gatys.html", "index.html"]
+    assert [Path(line).name for line in printed.split("\n") if line] == names
+    assert "2/2" in progress
     page = (course / "pages" / "03_gatys.html").read_text(encoding="utf-8")
     assert execute.external_references(page) == []
     assert re.search(r'<a href="https://colab[^"]*03_gatys.ipynb"[^>]*>Open in Colab</a>', page)
+    assert "nothing was executed" in page.split("<body")[1]
 
 
 def test_render_leaves_the_page_of_a_run_alone(course: Path) -> None:
-    ran = course / "build" / "03_gatys.html"
-    ran.parent.mkdir()
-    ran.write_text("took minutes", encoding="utf-8")
+    places = ["build", "build/notebooks-quick"]
+    ran = [course / place / "03_gatys.html" for place in places]
+    for page in ran:
+        page.parent.mkdir(exist_ok=True)
+        page.write_text("took minutes", encoding="utf-8")
     assert cli.main(["render"]) == 0
-    assert ran.read_text(encoding="utf-8") == "took minutes"
+    assert [page.read_text(encoding="utf-8") for page in ran] == ["took minutes"] * 2
     assert (course / "build" / "notebooks" / "03_gatys.html").is_file()
 
 
@@ -425,6 +430,19 @@ def test_train_without_such_a_recipe(
     error = capsys.readouterr().err
     assert error.startswith("There is no recipe") and "dcgan --recipe course" in error
     assert error.count("\n") == 1
+
+
+# --- The ledger -----------------------------------------------------------------------------------
+
+
+def test_ledger_prints_a_topic_in_each_form(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ledger", "wct"]) == 0
+    assert "Li et al. 2017, eq. 2" in capsys.readouterr().out
+    assert cli.main(["ledger", "wct", "gatys", "--format", "json"]) == 0
+    assert {row["topic"] for row in json.loads(capsys.readouterr().out)} == {"wct", "gatys"}
+    assert cli.main(["ledger", "vae", "--format", "markdown"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("There is no topic 'vae'") and error.count("\n") == 1
 
 
 # --- For instructors ------------------------------------------------------------------------------
