@@ -91,7 +91,7 @@ def as_float(images: Tensor) -> Tensor:
 def nearest(query: Tensor, collection: Tensor, k: int) -> Tensor:
     r"""The k members of a collection with the smallest cosine distance to a query, nearest first.
 
-    The sets of Upchurch et al. 2017, section 3, are chosen so.
+    The sets of Upchurch et al. 2017, section 3, are chosen so:
     :math:`d(a, b) = 1 - \frac{a^T b}{\lVert a\rVert\,\lVert b\rVert}`.
 
     Args:

@@ -226,11 +226,11 @@ def papers(text: str) -> list[str]:
     return [found.split(", ")[0] for found in citations(text)]
 
 
-def _paragraph(lines: list[str], first: int) -> str:
-    """From line ``first`` to the end of its paragraph, or of its entry under ``Args:``."""
-    kept = lines[first : first + 1]
+def _paragraph(lines: list[str]) -> str:
+    """The first line up to the end of its paragraph, or of its entry under ``Args:``."""
+    kept = lines[:1]
     indent = len(kept[0]) - len(kept[0].lstrip())
-    for line in lines[first + 1 :]:
+    for line in lines[1:]:
         inward = len(line) - len(line.lstrip())
         if not line.strip() or inward < indent:
             break
@@ -241,19 +241,18 @@ def _paragraph(lines: list[str], first: int) -> str:
 
 
 def _after(text: str, start: str) -> list[str]:
-    """What follows each ``start``, up to the end of its paragraph; ``start`` included."""
-    lines = text.splitlines()
+    """What follows each ``start``, itself included, up to the end of its paragraph."""
     found = []
-    for number, line in enumerate(lines):
-        if start in line:
-            said = _paragraph(lines, number)
-            found.append(said[said.index(start) :])
+    for match in re.finditer(r"\s+".join([*start.split(), ""]), text):
+        line = text.rfind("\n", 0, match.start()) + 1
+        before = " ".join(text[line : match.start()].split())
+        found.append(_paragraph(text[line:].splitlines())[len(before) :].strip())
     return found
 
 
 def _declared(docstring: str) -> str:
     """What a docstring says after ``Source:``."""
-    return next(iter(_after(docstring, "Source: ")), "").removeprefix("Source: ")
+    return next(iter(_after(docstring, "Source:")), "").removeprefix("Source:").strip()
 
 
 def _comments(source: str) -> list[tuple[int, int, str]]:
@@ -311,7 +310,7 @@ class Module:
     @cached_property
     def comments(self) -> list[tuple[int, int, str]]:
         """Its comments, where one mentions a deviation at all."""
-        return _comments(self.source) if "Differs from" in self.source else []
+        return _comments(self.source) if "Differs" in self.source else []
 
     def differs(self, node: ast.stmt) -> tuple[str, ...]:
         """Deviations that are declared inside a statement or in the comment right above it."""
@@ -320,7 +319,7 @@ class Module:
         for first, last, text in self.comments:
             if begin <= first <= (node.end_lineno or begin) or last == begin - 1:
                 texts.append(text)
-        return tuple(found for text in texts for found in _after(text, "Differs from "))
+        return tuple(found for text in texts for found in _after(text, "Differs from"))
 
 
 def _is_record(node: Definition) -> bool:

@@ -27,6 +27,17 @@ def bench() -> cyclegan_measure.Bench:
     return cyclegan_measure.Bench(6)
 
 
+def test_everything_comes_with_the_other_time_of_the_day() -> None:
+    by_day, by_night = scenes.unpaired(3, 32, seed=9)
+    images, twins, labels = cyclegan_measure.everything(by_day)
+    assert torch.equal(images, by_day.fields["image"] / 255)
+    assert torch.equal(twins, by_day.fields["twin"] / 255)
+    assert labels.dtype == torch.long and torch.equal(labels, by_day.fields["labels"].long())
+    assert images.mean() > twins.mean()
+    nights, days, _ = cyclegan_measure.everything(by_night)
+    assert nights.mean() < days.mean()
+
+
 # --- Translations that cost nothing
 
 

@@ -22,6 +22,7 @@ from coursekit.dcgan_latent import (
     make_pool,
     pose_vector,
     random_like,
+    read,
     slerp,
     strongest,
     study_arithmetic,
@@ -173,6 +174,8 @@ def test_a_pool_is_read_off_its_pictures() -> None:
     assert torch.equal(pool.factors["glasses"], expected["glasses"])
     torch.testing.assert_close(pool.factors["yaw"], expected["yaw"], rtol=0, atol=1e-3)
     assert 0 < float(expected["glasses"].float().mean()) < 1
+    again = read(Toy(), Reader("yaw"), pool.latents[:7])
+    assert list(again) == ["yaw"] and torch.equal(again["yaw"], pool.factors["yaw"][:7])
 
 
 def test_where() -> None:

@@ -254,6 +254,10 @@ def test_tiles_cover_the_picture_once(space: dfi.DeepSpace) -> None:
     assert bool((covered == 1).all())
 
 
+def test_strides_double_at_every_pooling(space: dfi.DeepSpace) -> None:
+    assert dfi_tiles.strides(space) == {"relu1_2": 1, "relu3_1": 4}
+
+
 def test_tiles_that_do_not_fit_the_stride_are_refused(space: dfi.DeepSpace) -> None:
     with pytest.raises(SettingError, match="4 pixels apart"):
         list(dfi_tiles.tiles(space, 64, 64, 30))

@@ -312,6 +312,27 @@ def test_the_share_of_the_way_that_is_left() -> None:
     assert row.value == pytest.approx(0.25) and row.covers(0.25)
 
 
+def test_the_sets_of_held_out_faces_are_those_of_each(gallery: dfi_faces.Gallery) -> None:
+    faces = dfi_faces.held_out(2, 32, "glasses")
+    found = dfi_measure.sets_of(gallery, faces, "glasses", k=2, match=["eye_colour"])
+    for number, sets in enumerate(found):
+        eyes = int(faces.factors["eye_colour"][number])
+        image = faces.image[number : number + 1]
+        expected = gallery.sets(image, "glasses", k=2, match={"eye_colour": eyes})
+        assert all(torch.equal(a, b) for a, b in zip(sets, expected, strict=True))
+    assert not torch.equal(found[0][0], found[1][0])
+
+
+def test_identity_distance_is_one_less_the_cosine() -> None:
+    def angles(images: Tensor) -> Tensor:
+        turn = images.flatten(1)[:, 0]
+        return torch.stack([turn.cos(), turn.sin()], dim=1)
+
+    first, second = torch.zeros(3, 1, 1, 1), torch.tensor([0.0, torch.pi / 3, torch.pi])
+    found = dfi_measure.identity_distance(angles)(first, second.view(3, 1, 1, 1))
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.5, 2.0]))
+
+
 def test_somebody_else_keeps_everything_but_the_head() -> None:
     factors = dfi_faces.portrait_factors(5, seed=2)
     other = dfi_measure.somebody_else(factors)

@@ -22,8 +22,11 @@ from coursekit.fast_style_networks import (
     ResidualBlock,
     Stage,
     TransformerNetwork,
+    check_photographs,
+    convolution,
     instance_norm,
     layer_table,
+    normalisation,
 )
 from coursekit.recipes import fast_style as recipe
 
@@ -88,6 +91,22 @@ def test_what_the_network_cannot_take_is_said(shape: tuple[int, ...]) -> None:
         small()(noise(*shape))
     with pytest.raises(ImageError):
         fast_style.paint(small(), noise(*shape))
+    with pytest.raises(ImageError):
+        check_photographs(noise(*shape))
+    check_photographs(noise(1, 3, 5, 5))
+
+
+def test_a_convolution_sees_a_mirror_and_a_layer_is_normalised_or_not() -> None:
+    layer, images = convolution(3, 2, 5, stride=2), noise(2, 3, 9, 12)
+    mirrored = F.pad(images, [2] * 4, mode="reflect")
+    expected = F.conv2d(mirrored, layer.weight, layer.bias, stride=2)
+    torch.testing.assert_close(layer(images), expected)
+    own, shared, none = (normalisation(kind, 3)(images) for kind in ("instance", "batch", "none"))
+    torch.testing.assert_close(own.mean((2, 3)), torch.zeros(2, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(shared.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    assert torch.equal(none, images)
+    with pytest.raises(SettingError, match="instance, batch, none"):
+        normalisation("layer", 3)
 
 
 @pytest.mark.parametrize(

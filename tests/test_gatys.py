@@ -216,6 +216,19 @@ def test_keep_colours_keeps_chroma_and_takes_luminance(cat, night) -> None:
     )
 
 
+def test_content_targets_are_features_and_their_energy_is_half_their_square(cat, extractor) -> None:
+    targets = gatys.content_targets(extractor, cat, ["relu2_2", "relu1_1"])
+    assert list(targets) == ["relu2_2", "relu1_1"]
+    features = extractor(cat)
+    for name, target in targets.items():
+        assert not target.requires_grad
+        torch.testing.assert_close(target, features[name])
+    energies = gatys.content_energies({"flat": torch.zeros(1, 2, 3, 3), **targets})
+    expected = 0.5 * float(features["relu2_2"].double().square().sum())
+    assert energies["relu2_2"] == pytest.approx(expected, rel=1e-4)
+    assert 0 < energies["flat"] < 1e-9
+
+
 def test_luminance_matching_gives_mean_and_deviation(cat, night) -> None:
     content, grey = 0.4 + 0.1 * gatys.luminance(cat), gatys.luminance(night)
     matched = gatys.match_luminance(grey, content)

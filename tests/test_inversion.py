@@ -168,6 +168,14 @@ def test_the_weight_depends_on_the_network(cat: Tensor) -> None:
         assert default == same == pytest.approx(other / 2)
 
 
+def test_an_extractor_is_taken_as_it_is_or_cut_anew() -> None:
+    whole = FeatureExtractor("vgg16", ["conv1_1", "conv1_2"])
+    assert inversion.as_extractor(whole, "conv1_2") is whole
+    cut = inversion.as_extractor(whole, "relu2_1")
+    assert (cut.network, tuple(cut.layers)) == ("vgg16", ("relu2_1",))
+    assert tuple(inversion.as_extractor("alexnet", "conv2").layers) == ("conv2",)
+
+
 def test_errors_of_invert(cat: Tensor) -> None:
     with pytest.raises(LayerError, match="conv9_1"):
         inversion.invert("vgg16", "conv9_1", cat)
@@ -272,6 +280,13 @@ def test_the_seed_matters(kind: str, cat: Tensor) -> None:
     function, strengths = inversion.DISTORTIONS[kind]
     results = {tuple(function(cat, strengths[1], seed).flatten().tolist()) for seed in range(8)}
     assert len(results) > 1
+
+
+def test_noise_has_the_deviation_that_was_asked_for() -> None:
+    grey = torch.full((1, 3, 64, 64), 0.5)
+    found = inversion.noise(grey, 0.1, seed=3) - grey
+    assert found.std().item() == pytest.approx(0.1, rel=0.03)
+    assert abs(found.mean().item()) < 0.005
 
 
 def test_shift_moves_pixels() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from coursekit import pix2pix, pix2pix_study, pix2pix_tasks
+from coursekit import pix2pix, pix2pix_measure, pix2pix_study, pix2pix_tasks
 from coursekit.core import checkpoints, runtime
 from coursekit.core.errors import DataError, SettingError
 from coursekit.datasets.base import Dataset, Info
-from coursekit.pix2pix_study import INPUT, NEIGHBOUR, TRUTH, Block, Outcome
+from coursekit.pix2pix_networks import receptive_field
+from coursekit.pix2pix_study import INPUT, NEIGHBOUR, TRUTH, Block, Outcome, Trained, Variant
 from coursekit.recipes import pix2pix_study as recipes
 
 
@@ -99,6 +100,54 @@ def test_the_control_trains_on_l1_alone_and_measures_both(
     assert block.outcomes["L1"].about["steps"] == 2
     assert block.outcomes["L1 + cGAN"].about["steps"] == pix2pix.load()[1].about["steps"]
     assert all(len(each.values["LPIPS"]) == 9 for each in block.outcomes.values())
+
+
+def test_a_game_is_what_its_variant_says() -> None:
+    variant = Variant("mine", size=32, adversarial=False, l1_weight=7.0, width=4, d_width=4)
+    game = pix2pix_study.make_game(variant)
+    assert variant.depth == 5 == game.generator.depth
+    assert (game.adversarial, game.l1_weight) == (False, 7.0)
+    assert game.learning_rates == pix2pix_study.LEARNING_RATES
+    sees = receptive_field(variant.layers)
+    assert sees == 34 and receptive_field(pix2pix_study.PATCHES[0].layers) == 1
+
+
+def test_a_variant_is_trained_goes_on_and_is_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves = {"train": pairs(12, seed=4), "test": pairs(9, seed=5)}
+    monkeypatch.setattr(pix2pix_tasks, "task", lambda name, half, size: halves[half])
+    small = {"width": 4, "max_width": 8, "d_width": 4, "layers": 1, "batch": 2, "steps": 3}
+    variant = Variant("mine", **small, seed=6)
+    trained = pix2pix_study.train(variant, tmp_path, progress=False)
+    assert isinstance(trained, Trained) and trained.result.steps == 3
+    again = pix2pix_study.train(variant, tmp_path, progress=False)
+    assert again.result.steps == 3
+    made = pix2pix_study.outputs(trained.generator, halves["test"])
+    assert torch.equal(made, pix2pix_study.outputs(again.generator, halves["test"]))
+    assert made.shape == (9, 3, 64, 64) and made.min() >= 0 and made.max() <= 1
+    about = pix2pix_study.settings(variant, trained)
+    assert {name: about[name] for name in small} == small and about["seed"] == 6
+    parameters = sum(each.numel() for each in trained.generator.parameters())
+    assert about["generator parameters"] == parameters
+    kept = pix2pix_study.shown(made)
+    assert kept.dtype == torch.uint8 and kept.shape == (pix2pix_study.SHOWN, 3, 64, 64)
+    torch.testing.assert_close(kept / 255, made[: len(kept)], atol=0.5 / 255 + 1e-6, rtol=0)
+
+
+def test_baselines_need_no_training_and_the_truth_has_no_error() -> None:
+    train, test = pairs(4, seed=7), pairs(9, seed=8)
+    train.fields["input"][2] = test.fields["input"][5]  # so that its neighbour is known
+    found = pix2pix_study.baselines(train, test)
+    assert list(found) == [TRUTH, NEIGHBOUR, INPUT]
+    assert torch.equal(found[TRUTH], test.fields["target"] / 255)
+    assert torch.equal(found[INPUT], test.fields["input"] / 255)
+    assert torch.equal(found[NEIGHBOUR][5], train.fields["target"][2] / 255)
+    scores = {name: pix2pix_study.judge(each, test) for name, each in found.items()}
+    assert set(scores[TRUTH]) == set(pix2pix_measure.MEASURES)
+    assert scores[TRUTH]["L1"] == scores[TRUTH]["LPIPS"] == [0.0] * 9
+    upper = (found[INPUT] - found[TRUTH])[:, :, :32].abs().mean((1, 2, 3))
+    assert scores[INPUT]["L1"] == pytest.approx(upper.tolist(), abs=1e-5)
 
 
 def test_the_folder_of_the_checkpoint_stays_small() -> None:

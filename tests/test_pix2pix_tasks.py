@@ -12,7 +12,9 @@ from PIL import Image
 from coursekit import pix2pix_measure as measure
 from coursekit import pix2pix_tasks as tasks
 from coursekit.core.errors import DataError, SettingError, ShapeError
+from coursekit.core.perceptual import LPIPS
 from coursekit.datasets import emoji, scenes
+from coursekit.datasets.base import Dataset, Info
 
 RENDERED = ("scenes", "night", "grey", "background")
 
@@ -192,6 +194,30 @@ def test_one_picture_cannot_be_split(tmp_path: Path) -> None:
         tasks.folder(tmp_path)
 
 
+def test_a_published_set_goes_from_the_drawing_to_the_photograph(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fields = {
+        name: torch.full((2, 3, 8, 8), value, dtype=torch.uint8)
+        for name, value in (("image", 200), ("edges", 10))
+    }
+    asked: list[object] = []
+
+    def paired(*given: object, count: int | None) -> Dataset:
+        asked.append((*given, count))
+        return Dataset(Info("edges2shoes", "shoes", "none", False, "test"), fields, tuple(fields))
+
+    monkeypatch.setattr(tasks.translation, "paired", paired)
+    data = tasks.published("edges2shoes", "test", 8, count=2)
+    assert asked == [("edges2shoes", "test", 8, 2)]
+    assert torch.equal(data.fields["input"], fields["edges"])
+    assert torch.equal(data.fields["target"], fields["image"])
+    assert data.fields["region"].all()
+    with pytest.raises(SettingError):
+        monkeypatch.undo()
+        tasks.published("cats")
+
+
 # --- Measures -------------------------------------------------------------------------------------
 
 
@@ -202,6 +228,18 @@ def test_l1_counts_the_region_alone() -> None:
     output[0, :, 0], output[1] = 0.5, 0.25
     assert measure.l1(output, target, region).tolist() == pytest.approx([0.75, 0.25])
     assert measure.l1(output, target).tolist() == pytest.approx([0.875, 0.25])
+
+
+def test_lpips_of_pairs_is_that_of_the_network_pair_by_pair() -> None:
+    first, second = pictures(3), pictures(3, seed=1)
+    first[2] = second[2]
+    found = measure.lpips(first, second, batch=2)
+    network = LPIPS("alex")
+    expected = [float(network(*pair)) for pair in zip(first.split(1), second.split(1), strict=True)]
+    assert found.tolist() == pytest.approx(expected, abs=1e-5)
+    assert found[2] == pytest.approx(0, abs=1e-6) and (found[:2] > 0.05).all()
+    with pytest.raises(ShapeError):
+        measure.lpips(first, pictures(3, height=40))
 
 
 def test_colourfulness_is_that_of_the_paper_s_formula_in_numpy() -> None:

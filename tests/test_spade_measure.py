@@ -265,6 +265,14 @@ def test_the_rows_that_a_study_keeps(bench: spade_measure.Bench) -> None:
     torch.testing.assert_close(unit, bench.images[: spade_study.SHOWN], rtol=0, atol=0.003)
 
 
+def test_judge_gives_the_figures_of_pictures(bench: spade_measure.Bench) -> None:
+    found = spade_study.judge(bench, bench.images)
+    assert tuple(found) == MEASURES
+    right = (bench.segmenter.predict(bench.images) == bench.labels).double().mean()
+    assert found["pixel accuracy"] == pytest.approx(float(right), abs=1e-4)
+    assert spade_study.judge(bench, bench.images.roll(1, 0))["mean IoU"] < found["mean IoU"]
+
+
 # --- The recipes, in small
 
 
@@ -437,3 +445,13 @@ def test_the_course_s_study_is_a_fair_one() -> None:
     assert list(study.pictures) == ["label map", *WAYS, "true picture"]
     assert all(row.shape == (spade_study.SHOWN, 3, 64, 64) for row in study.pictures.values())
     assert len(study.rows()) == 5
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_training_of_the_study_is_the_same_from_the_same_seed(way: str, small: None) -> None:
+    first, second, other = (
+        spade_study.train(way, seed, steps=2, progress=False)[0] for seed in (1, 1, 2)
+    )
+    numbers = [torch.cat([p.flatten() for p in each.parameters()]) for each in (first, second)]
+    torch.testing.assert_close(*numbers)
+    assert not torch.equal(numbers[0], torch.cat([p.flatten() for p in other.parameters()]))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from skimage.color import rgb2yiq
 from torch import Tensor
@@ -75,11 +77,18 @@ def test_yiq_is_scikit_images(image: Tensor) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("space", ["yiq", "lalphabeta"])
-def test_colour_spaces_round_trip(space: str, image: Tensor) -> None:
+@pytest.mark.parametrize(
+    ("there", "back"),
+    [
+        (texture.rgb_to_yiq, texture.yiq_to_rgb),
+        (texture.rgb_to_lalphabeta, texture.lalphabeta_to_rgb),
+    ],
+    ids=["yiq", "lalphabeta"],
+)
+def test_colour_spaces_round_trip(
+    there: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor], image: Tensor
+) -> None:
     corners = torch.tensor([[0.0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 0, 1]]).T.reshape(1, 3, 2, 2)
-    there = getattr(texture, f"rgb_to_{space}")
-    back = getattr(texture, f"{space}_to_rgb")
     for each in (image, corners):
         torch.testing.assert_close(back(there(each)), each, atol=1e-5, rtol=0)
 
@@ -388,6 +397,19 @@ def test_every_mistake_is_named(exercise: engine.Exercise, mistake: engine.Mista
     assert (result.status, result.mistake) == ("wrong", mistake.name)
 
 
+@pytest.mark.parametrize("exponent", [0.5, -0.5, 1.0])
+def test_eigen_power_is_scipys_and_leaves_small_directions_null(exponent: float) -> None:
+    root = torch.randn(4, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    matrix = root @ root.T + torch.eye(4)
+    values, vectors = torch.linalg.eigh(matrix)
+    found = texture.eigen_power(values[None], vectors[None], exponent, torch.zeros(1, 1))
+    expected = scipy.linalg.fractional_matrix_power(matrix.numpy(), exponent)
+    np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-10)
+    largest = texture.eigen_power(values[None], vectors[None], exponent, values[None, 2:3])
+    axis = vectors[:, 3:]
+    torch.testing.assert_close(largest[0], values[3] ** exponent * axis @ axis.T)
+
+
 # --- The quiz
 
 
@@ -419,3 +441,23 @@ def test_quiz_pairs_are_made_by_the_code(tmp_path: Path, monkeypatch: pytest.Mon
     ]
     with pytest.raises(SettingError, match="gravel, grass"):
         texture_quiz.write(["sand"], tmp_path)
+
+
+def test_a_quiz_pair_says_how_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = dataclasses.replace(texture_quiz.PAIRS["grass"], steps=1, coarse_steps=1, seed=4)
+    monkeypatch.setitem(texture_quiz.PAIRS, "grass", quick)
+    entry = texture_quiz.make_quiz_pair("grass", tmp_path, progress=False)
+    settings = {"up_to": "pool4", "steps": 1, "coarse_steps": 1, "seed": 4}
+    assert entry["how"] == {"function": "coursekit.texture.synthesise", **settings}
+    assert {path.name for path in tmp_path.iterdir()} == {entry["real"], entry["made"]}
+
+
+def test_the_quiz_s_command_makes_the_pairs_that_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(texture_quiz, "write", lambda names: (asked.append(names), "there")[1])
+    texture_quiz.main(["grass", "wood"])
+    texture_quiz.main([])
+    assert asked == [["grass", "wood"], list(texture_quiz.PAIRS)]
+    assert capsys.readouterr().out == "there\nthere\n"

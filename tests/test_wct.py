@@ -10,7 +10,7 @@ from torch import Tensor
 
 from coursekit import wct
 from coursekit.core.errors import ImageError, SettingError, ShapeError
-from coursekit.wct_roots import METHODS, moments, root, rounding
+from coursekit.wct_roots import FLAT, METHODS, least_variance, moments, root, rounding
 
 
 def maps(*shape: int, seed: int = 0, mean: float = 2.0, dtype: torch.dtype = torch.float64):
@@ -346,3 +346,38 @@ def test_where_float32_fails_without_a_word_float64_takes_over(monkeypatch) -> N
     monkeypatch.setattr(torch.linalg, "eigh", failing)
     torch.testing.assert_close(wct.wct(content, style), expected, rtol=1e-3, atol=1e-3)
     assert seen == [torch.float32, torch.float64] * 2
+
+
+def test_the_whole_transform_is_one_affine_map() -> None:
+    content, style = maps(2, 3, 5, 6), maps(1, 3, 4, 4, seed=1)
+    matrix, shift = wct.transfer_map(content, style)
+    assert matrix.shape == (2, 3, 3) and shift.shape == (2, 3, 1)
+    rows = matrix @ content.flatten(2) + shift
+    torch.testing.assert_close(rows.view_as(content), wct.wct(content, style))
+    _, expected = numpy_moments(style[0])
+    for each in rows:
+        np.testing.assert_allclose(np.cov(each.numpy(), bias=True), expected, rtol=1e-6)
+
+
+def test_a_variance_below_the_least_one_is_rounding() -> None:
+    mean = torch.tensor([[[3.0], [4.0]]])
+    covariance = torch.diag(torch.tensor([1.0, 2.0]))[None]
+    found = least_variance(mean, covariance)
+    assert found.item() == pytest.approx(FLAT * (1.5 + (9 + 16) / 2))
+
+
+def test_levels_hand_the_clamped_picture_on() -> None:
+    """Encoders add their level, decoders take nothing away: 0.2 + 5 is cut to 1 before level 3."""
+    seen = []
+
+    def transform(features: Tensor, style: Tensor) -> Tensor:
+        seen.append((features.flatten()[0].item(), style.item()))
+        return features
+
+    styles = {level: torch.tensor(10.0 * level) for level in (3, 5)}
+    picture = torch.full((1, 3, 2, 2), 0.2)
+    out = wct.level_by_level(
+        picture, styles, lambda x, level: x + level, lambda f, level: f, transform, levels=(5, 3)
+    )
+    assert seen == [(pytest.approx(5.2), 50), (4, 30)]
+    assert torch.equal(out, torch.ones_like(picture))

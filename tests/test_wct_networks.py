@@ -24,6 +24,7 @@ from coursekit.wct_networks import (
     begin_from,
     begin_linear,
     calibrate,
+    cosine,
     fit_front,
     layer_of,
     load_decoder,
@@ -240,6 +241,11 @@ def test_training_goes_on_exactly_where_it_was_stopped(cat: Tensor, tmp_path: Pa
     resumed = train("parts")
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value)
+
+
+def test_the_rate_falls_along_half_a_cosine() -> None:
+    found = [cosine(number, 4) for number in (1, 2, 3, 4)]
+    assert found == pytest.approx([1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])
 
 
 def test_a_level_learns(cat: Tensor) -> None:

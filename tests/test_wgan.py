@@ -212,6 +212,10 @@ def test_a_critic_with_batch_norm_is_refused_and_named() -> None:
     with pytest.raises(SettingError, match="batch normalisation"):
         wgan.WassersteinGame(generator, critic)
     wgan.WassersteinGame(generator, critic, clip=0.01)  # Arjovsky et al. 2017 have it
+    with pytest.raises(SettingError, match=r"blocks\.1\.1"):
+        wgan.refuse_batch_norm(critic)
+    wgan.refuse_batch_norm(wgan.layer_normalised(critic))
+    wgan.refuse_batch_norm(lambda images: images.sum((1, 2, 3)))  # a formula has no parts
 
 
 def test_batch_norm_mixes_images_layer_norm_does_not() -> None:

@@ -74,6 +74,30 @@ def test_updates_must_divide_and_methods_must_exist() -> None:
         wgan_study.make_game("LSGAN", *small_networks())
 
 
+def test_bad_networks_have_four_hidden_layers_and_nothing_that_helps() -> None:
+    generator, critic = wgan_study.bad_networks()
+    assert isinstance(generator, wgan_study.PlainGenerator)
+    kinds = [type(part) for part in generator.layers]
+    assert kinds == [nn.Linear, nn.ReLU] * 4 + [nn.Linear]
+    images = generator(torch.randn(2, generator.latent))
+    assert images.shape == (2, 1, 28, 28) and images.abs().max() <= 1
+    assert critic(images).shape == (2,)
+
+
+def test_good_networks_are_those_of_topic_07_with_128_units() -> None:
+    generator, critic = wgan_study.good_networks()
+    assert isinstance(generator, dcgan.MLPGenerator) and isinstance(critic, dcgan.MLPDiscriminator)
+    widths = {part.out_features for part in generator.modules() if isinstance(part, nn.Linear)}
+    assert widths == {128, 28 * 28}
+
+
+def test_a_loss_as_the_distance_that_it_stands_for() -> None:
+    """A discriminator that always says ½ has the loss 2 log 2: the distributions are one."""
+    assert wgan_study.distance("GAN", {"d_loss": 2 * math.log(2)}) == pytest.approx(0)
+    assert wgan_study.distance("GAN", {"d_loss": 0.0}) == pytest.approx(math.log(2))
+    assert wgan_study.distance("penalty", {"critic_loss": -2.5}) == 2.5
+
+
 # --- Reading it ----------------------------------------------------------------------------------
 
 
@@ -150,6 +174,19 @@ def test_with_clipping_the_gradient_vanishes_or_explodes_with_depth() -> None:
         gradients = wgan_study.activation_gradients(critic, points, points + 1)
         ratios[c] = gradients[0] / gradients[-1]
     assert ratios[0.01] < 1e-2 and ratios[0.3] > 1e2
+
+
+def test_a_critic_alone_learns_the_distance_of_two_heaps() -> None:
+    """Points at 0 and at 3, so that a slope s costs λ(s − 1)² − 3s: least at 1 + 3/(2λ)."""
+    heaps = torch.zeros(16, 1), torch.full((16, 1), 3.0)
+    runtime.seed_everything(0)
+    critic = wgan_study.plain_network(1, 32, 32, 1)
+    wgan_study.fit_critic(critic, lambda: heaps, steps=250, penalty_weight=50, learning_rate=5e-3)
+    apart = (critic(heaps[0]) - critic(heaps[1])).mean().item()
+    assert apart == pytest.approx(3 * (1 + 3 / 100), rel=0.1)
+    clipped = wgan_study.plain_network(1, 8, 1)
+    wgan_study.fit_critic(clipped, lambda: heaps, steps=3, clip=0.02)
+    assert max(each.abs().max().item() for each in clipped.parameters()) <= 0.02 + 1e-8
 
 
 def test_heaps_lie_on_a_circle_and_a_surface_is_the_critic() -> None:
