@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,11 +127,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Add up in the process that sees every report: the one that started the workers, if any."""
+    """Add up in the process that sees every report: the one that started the workers, if any.
+
+    Raises:
+        UsageError: the network should be cut off (`course.py test --offline`), and is not.
+    """
+    _check_cut_off()
     file = config.getoption("--tally")
     if file is not None and not hasattr(config, "workerinput"):
         tally = Tally(file, _asked_for(config.args))
         config.pluginmanager.register(tally, "coursekit-tally")
+
+
+def _check_cut_off() -> None:
+    """No run may say that it did without the network when it was never cut off."""
+    guard = sys.modules.get("sitecustomize")
+    if os.environ.get("COURSEKIT_NETWORK_LOG") and not hasattr(guard, "NetworkCutOff"):
+        import pytest
+
+        raise pytest.UsageError(
+            "The network is not cut off: Python has loaded another sitecustomize than "
+            f"tests/offline ({getattr(guard, '__file__', 'none')})."
+        )
 
 
 def _asked_for(arguments: list[str]) -> list[str]:

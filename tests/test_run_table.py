@@ -111,6 +111,16 @@ def test_a_notebook_that_cannot_be_read_gets_its_row(tmp_path: Path, checkout: P
     assert (good["name"], good["cells"], good["failed"]) == ("04_good", 1, 0)
 
 
+def test_a_run_that_is_not_cut_off_does_not_claim_to_be(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSEKIT_NETWORK_LOG", str(tmp_path / "log"))
+        patch.setitem(sys.modules, "sitecustomize", SimpleNamespace(__file__="of_this_system.py"))
+        with pytest.raises(pytest.UsageError, match=r"not cut off.*of_this_system\.py"):
+            tally.pytest_configure(SimpleNamespace())
+        patch.delenv("COURSEKIT_NETWORK_LOG")
+        tally.pytest_configure(SimpleNamespace(getoption=lambda _: None))
+
+
 def test_the_check_s_data_are_known_by_the_engine_s_name() -> None:
     assert tally.CHECK_MIME == CHECK_MIME
 
