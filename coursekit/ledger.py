@@ -304,7 +304,7 @@ class Module:
         """What ``__all__`` names."""
         for node in self.tree.body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-                return {each.value for each in ast.walk(node) if isinstance(each, ast.Constant)}
+                return {str(n.value) for n in ast.walk(node) if isinstance(n, ast.Constant)}
         return set()
 
     @cached_property
@@ -463,7 +463,5 @@ def _with_tests(entries: Sequence[Entry], folder: Path, modules: dict[str, Modul
 
 def tests_folder(package: Path = PACKAGE) -> Path | None:
     """The tests of the checkout that ``package`` lies in; None in an installed wheel."""
-    top = package.parent
-    return (
-        top / "tests" if (top / "pyproject.toml").is_file() and (top / "tests").is_dir() else None
-    )
+    top, tests = package.parent, package.parent / "tests"
+    return tests if (top / "pyproject.toml").is_file() and tests.is_dir() else None

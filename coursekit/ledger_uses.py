@@ -170,5 +170,7 @@ def chains(node: ast.AST) -> Iterator[str]:
 def _dotted(node: ast.expr) -> str:
     if isinstance(node, ast.Name):
         return node.id
-    before = _dotted(node.value) if isinstance(node, ast.Attribute) else ""
+    if not isinstance(node, ast.Attribute):
+        return ""
+    before = _dotted(node.value)
     return f"{before}.{node.attr}" if before else ""
