@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coursekit import dcgan, wgan
-from coursekit.core import checkpoints, training
+from coursekit.core import checkpoints, recording, training
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.progan_networks import ALL, Critic, Generator, Ingredients, Stage, Widths, fade
 from coursekit.progan_schedule import Level, Place, Schedule, published, thinned
@@ -84,7 +84,7 @@ def real_at(images: Tensor, stage: Stage) -> Tensor:
     if images.dim() != 4 or images.shape[2] != images.shape[3] or images.shape[2] % r:
         raise ShapeError(f"{tuple(images.shape)} cannot be averaged down to {r}×{r} pixels.")
     small = F.avg_pool2d(images, images.shape[2] // r)
-    if stage.alpha == 1:
+    if not stage.fading:
         return small
     return fade(F.interpolate(F.avg_pool2d(small, 2), scale_factor=2), small, stage.alpha)
 
@@ -311,7 +311,7 @@ class Game:
             torch.optim.Adam(each, self.learning_rate, BETAS) for each in parameters
         )
         self.ema = GrowingEMA(self.generator, self.ema_decay)
-        self.place = self.schedule.at(1)
+        self.place, self.recorder = self.schedule.at(1), recording.Recorder()
 
     def state(self) -> dict[str, object]:
         """What `core.training.run` has to keep."""
@@ -330,13 +330,19 @@ class Game:
             feed: real images.
         """
         self.place, self.ema.resolution = place, place.stage.resolution
+        for optimiser in (self.g_optimiser, self.d_optimiser):
+            recording.prepare(optimiser)
         real = dcgan.from_unit(feed.take(place))
         z = dcgan.sample_latent(len(real), self.generator.latent).to(real.device)
-        fake = self.generator(z, place.stage)
+        alpha = torch.tensor(place.stage.alpha, device=real.device)
+        return self.recorder((real.shape, place.stage.fading), self._round, real, z, alpha)
+
+    def _round(self, real: Tensor, z: Tensor, alpha: Tensor) -> dict[str, Tensor]:
+        stage = Stage(real.shape[2], alpha if self.place.stage.fading else 1.0)
+        fake = self.generator(z, stage)
         weights = {"penalty_weight": self.penalty_weight, "drift_weight": self.drift_weight}
-        game = self.critic, self.d_optimiser, real, fake, place.stage
-        terms = discriminator_step(*game, **weights)
-        return terms | generator_step(self.critic, self.g_optimiser, fake, place.stage)
+        terms = discriminator_step(self.critic, self.d_optimiser, real, fake, stage, **weights)
+        return terms | generator_step(self.critic, self.g_optimiser, fake, stage)
 
 
 def train(game: Game, feed: Feed, **options: object) -> training.TrainingResult:

@@ -26,11 +26,17 @@ class Stage(NamedTuple):
 
     Attributes:
         resolution: of the images, in pixels.
-        alpha: α in [0, 1]; below 1 the newest layers are being faded in.
+        alpha: α in [0, 1]; below 1 the newest layers are being faded in. As a tensor of one number
+            it may change in a recorded step.
     """
 
     resolution: int
-    alpha: float = 1.0
+    alpha: float | Tensor = 1.0
+
+    @property
+    def fading(self) -> bool:
+        """Whether the newest layers are being faded in; they are if α is a tensor."""
+        return isinstance(self.alpha, Tensor) or self.alpha < 1
 
 
 @dataclass(frozen=True)
@@ -90,14 +96,14 @@ class Widths:
         """
         if stage.resolution not in self.resolutions:
             raise SettingError(f"resolution={stage.resolution} is none of {self.resolutions}.")
-        if not 0 <= stage.alpha <= 1:
+        if not isinstance(stage.alpha, Tensor) and not 0 <= stage.alpha <= 1:
             raise SettingError(f"alpha={stage.alpha} is no share; give a number from 0 to 1.")
 
 
 PUBLISHED = Widths()
 
 
-def fade(old: Tensor, new: Tensor, alpha: float) -> Tensor:
+def fade(old: Tensor, new: Tensor, alpha: float | Tensor) -> Tensor:
     """(1 − α) · old + α · new: the new layers as a residual block whose weight α grows (Figure 2).
 
     Raises:
@@ -212,7 +218,7 @@ class Generator(nn.Module):
                     break
                 before, x = x, self.blocks[str(r)](F.interpolate(x, scale_factor=2))
             image = self.to_rgb[str(stage.resolution)](x)
-            if stage.resolution == 4 or stage.alpha == 1:
+            if stage.resolution == 4 or not stage.fading:
                 return image.float()
             old = self.to_rgb[str(stage.resolution // 2)](before)
         return fade(F.interpolate(old.float(), scale_factor=2), image.float(), stage.alpha)
@@ -274,7 +280,7 @@ class Critic(nn.Module):
             x = self.from_rgb[str(r)](images)
             if r > 4:
                 x = self.blocks[str(r)](x)
-                if stage.alpha < 1:
+                if stage.fading:
                     old = self.from_rgb[str(r // 2)](F.avg_pool2d(images, 2))
                     x = fade(old, x, stage.alpha)
             for below in reversed(self.widths.resolutions[1 : self.widths.resolutions.index(r)]):

@@ -9,6 +9,7 @@ Networks take and give images in [-1, 1], everything else is in [0, 1].
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from coursekit import dcgan
-from coursekit.core import losses, training
+from coursekit.core import losses, recording, training
 from coursekit.core.errors import SettingError
 from coursekit.stylegan2_discriminator import Discriminator
 from coursekit.stylegan2_networks import Generator, Sizes, mix
@@ -120,10 +121,14 @@ def mixed_styles(
     """
     count = generator.synthesis.count
     styles = generator.mapping(z, update_average=update_average)[:, None].expand(-1, count, -1)
-    if torch.rand(()) >= probability:
+    if not probability:
         return styles
     other = generator.mapping(torch.randn_like(z))[:, None].expand(-1, count, -1)
-    return mix(styles, other, int(torch.randint(1, count, ())))
+    # As `mix`, but without a look at the random numbers: they may be a GPU's.
+    mixes = torch.rand((), device=z.device) < probability
+    crossover = torch.randint(1, count, (), device=z.device)
+    others = (torch.arange(count, device=z.device) >= crossover) & mixes
+    return torch.where(others[:, None], other, styles)
 
 
 # --- The training steps --------------------------------------------------------------------------
@@ -252,6 +257,7 @@ class Game:
             self.learning_rates[name] = rate
             setattr(self, f"{name}_optimiser", torch.optim.Adam(network.parameters(), rate, betas))
         self.path_length = PathLength().to(self.generator.mapping.w_avg.device)
+        self.recorder = recording.Recorder()
         # Differs from the paper in nothing but the unit: a decay for each step, from `step`.
         self.ema = training.EMA(self.generator)
 
@@ -268,14 +274,23 @@ class Game:
             real: images (N, C, H, W) in [0, 1].
         """
         self.ema.decay = 0.5 ** (len(real) / self.ema_images)
+        for optimiser in (self.g_optimiser, self.d_optimiser):
+            recording.prepare(optimiser)
+        with_r1 = bool(self.r1) and number % self.r1_every == 0
+        with_path = bool(self.path_weight) and number % self.path_every == 0
+        play = functools.partial(self.play, with_r1=with_r1, with_path=with_path)
+        return self.recorder((real.shape, with_r1, with_path), play, real)
+
+    def play(self, real: Tensor, *, with_r1: bool, with_path: bool) -> dict[str, Tensor]:
+        """One round on images in [0, 1], with the regularisers that are due."""
         real = dcgan.from_unit(real)
         fake = self.generator.synthesis(self._styles(real, len(real)))
         terms = discriminator_step(self.discriminator, self.d_optimiser, real, fake)
-        if self.r1 and number % self.r1_every == 0:
+        if with_r1:
             weight = self.r1 * self.r1_every
             terms |= r1_step(self.discriminator, self.d_optimiser, real, weight)
         terms |= generator_step(self.discriminator, self.g_optimiser, fake)
-        if self.path_weight and number % self.path_every == 0:
+        if with_path:
             styles, weight = self._styles(real, -(-len(real) // 2)), self.path_weight
             step = self.generator, self.g_optimiser, self.path_length, styles
             terms |= path_length_step(*step, weight * self.path_every)
@@ -288,8 +303,7 @@ class Game:
     def slow_down(self, share: float) -> None:
         """Set both learning rates to this share of what they were at the beginning."""
         for name, rate in self.learning_rates.items():
-            for group in getattr(self, f"{name}_optimiser").param_groups:
-                group["lr"] = rate * share
+            recording.set_rate(getattr(self, f"{name}_optimiser"), rate * share)
 
 
 def train(
