@@ -304,6 +304,7 @@ class TestExtractors:
         def fail(*_: object, **__: object) -> None:
             raise OSError("no route")
 
+        monkeypatch.delenv("COURSEKIT_OFFLINE", raising=False)
         monkeypatch.setattr(Inception_V3_Weights, "get_state_dict", fail)
         with pytest.raises(WeightsError, match=r"could not be fetched \(no route\)"):
             metrics._downloaded(Inception_V3_Weights.IMAGENET1K_V1)
