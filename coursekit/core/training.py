@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ Terms = Mapping[str, "Tensor | float"]
 Step = Callable[[int], Terms]
 State = Mapping[str, Any]
 Callback = Callable[[int, Tensor, "list[dict[str, float]]"], None]
+Network = TypeVar("Network", bound=nn.Module)
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 _DIRECTIONS = ("._u", "._v")  # of torch.nn.utils.parametrizations.spectral_norm
@@ -59,7 +60,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-class EMA:
+class EMA(Generic[Network]):
     """An exponential moving average of a network's parameters and buffers.
 
     After every step: average ← decay · average + (1 − decay) · value, with a smaller decay
@@ -70,7 +71,7 @@ class EMA:
         module: the averaged copy, in eval mode, without gradients.
     """
 
-    def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
+    def __init__(self, module: Network, decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
             raise SettingError(f"decay={decay} is no share; give a number from 0 up to below 1.")
         self.source, self.decay, self.updates = module, decay, 0
