@@ -86,7 +86,8 @@ def table(folder: Path) -> tuple[str, bool]:
         failed = failed or stage["status"] != 0
     attempts = _attempts(folder) if run["offline"] else []
     if run["offline"]:
-        rows.append(("network cut off", f"{len(attempts)} tries", "", "", "", _verdict(attempts)))
+        tries = "1 try" if len(attempts) == 1 else f"{len(attempts)} tries"
+        rows.append(("network cut off", tries, "", "", "", _verdict(attempts)))
     failed = failed or bool(attempts)
     seconds = sum(stage["seconds"] for stage in run["stages"])
     rows.append(_line("all together", {"peak": peak}, seconds, _verdict(failed)))

@@ -231,7 +231,7 @@ def test_an_attempt_to_use_the_network_fails_a_run_without_one(
     assert run_table.main([str(tmp_path)]) == 1
     said = capsys.readouterr().out.splitlines()
     assert said[-1] == "Something tried to use the network: example.org (socket.connect): a.py:3"
-    assert "1 tries" in said[-3] and said[-3].endswith("failed")
+    assert "1 try" in said[-3] and said[-3].endswith("failed")
 
 
 @pytest.mark.parametrize(
