@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -242,8 +243,8 @@ class Discriminator(nn.Module):
         if way == "projection":
             # Differs from Miyato & Koyama 2018, who sum φ over positions: here φ is the whole 4×4
             # map, as it is for DCGAN's own last layer ψ, because where a stroke is matters.
-            last = self.network.blocks[-1][0]
-            self.embedding = nn.Parameter(0.02 * torch.randn(classes, last.weight.numel()))
+            (last,) = self.network.blocks[-1].parameters()
+            self.embedding = nn.Parameter(0.02 * torch.randn(classes, last.numel()))
 
     def forward(self, images: Tensor, label: Tensor) -> Tensor:
         """Logits (N,).
@@ -260,7 +261,8 @@ class Discriminator(nn.Module):
         if self.way == "none":
             return self.network(images)
         features = self.features(images)
-        psi = features @ self.network.blocks[-1][0].weight.flatten()
+        (last,) = self.network.blocks[-1].parameters()
+        psi = features @ last.flatten()
         return projection_logit(features, weights, self.embedding, psi)
 
     def features(self, images: Tensor) -> Tensor:
@@ -347,13 +349,24 @@ def generator_step(
 
 
 @dataclass
-class Game(dcgan.Game):
+class Game(dcgan.TwoPlayers[Generator]):
     """The game of topic 07 with labels: both networks are told the class (eq. 2).
 
     Attributes:
+        generator: z (N, latent) and labels (N,) → images.
+        discriminator: images and labels → logits.
+        learning_rates, kind, real_label, r1, r1_every, ema_decay: as in `dcgan.Game`.
         mismatched: real images with wrong labels count as wrong pairs too.
     """
 
+    generator: Generator
+    discriminator: nn.Module
+    learning_rates: tuple[float, float] = (2e-4, 2e-4)
+    kind: str = "non-saturating"
+    real_label: float = 1.0
+    r1: float = 0.0
+    r1_every: int = 16
+    ema_decay: float = 0.999
     mismatched: bool = False
 
     def step(self, number: int, real: Tensor, label: Tensor) -> dict[str, Tensor]:
@@ -389,7 +402,7 @@ def train(
     augment: recognise.Augmentation | None = None,
     rate: Callable[[int], float] | None = None,
     seed: int = 0,
-    **options: object,
+    **options: Any,
 ) -> training.TrainingResult:
     """Play the game on a data set with labels.
 
@@ -424,7 +437,7 @@ def train(
 
 
 @torch.no_grad()
-def samples(generator: nn.Module, latent: Tensor, label: Tensor, *, batch: int = 100) -> Tensor:
+def samples(generator: Generator, latent: Tensor, label: Tensor, *, batch: int = 100) -> Tensor:
     """Images (N, C, H, W) in [0, 1] on the CPU for vectors (N, latent) and N labels."""
     device = next(generator.parameters()).device
     weights = label_weights(label, generator.classes)
@@ -436,7 +449,7 @@ def samples(generator: nn.Module, latent: Tensor, label: Tensor, *, batch: int =
     return torch.cat(parts).clamp(0, 1)
 
 
-def sheet(generator: nn.Module, columns: int = 10, *, seed: int = 1) -> Tensor:
+def sheet(generator: Generator, columns: int = 10, *, seed: int = 1) -> Tensor:
     """Every class with the same few z: (classes, columns, C, H, W) in [0, 1].
 
     A row is a class, a column is one z. Nothing is picked: the z are the first of their seed.
@@ -446,7 +459,7 @@ def sheet(generator: nn.Module, columns: int = 10, *, seed: int = 1) -> Tensor:
     return samples(generator, z, label).unflatten(0, (generator.classes, columns))
 
 
-def walk(generator: nn.Module, first: int, second: int, steps: int = 9, *, seed: int = 1) -> Tensor:
+def walk(generator: Generator, first: int, second: int, steps: int = 9, *, seed: int = 1) -> Tensor:
     """From one class to another with z held: (steps, C, H, W) in [0, 1]."""
     z = dcgan.sample_latent(1, generator.latent, seed=seed).expand(steps, -1)
     return samples(generator, z, class_path(first, second, steps, generator.classes))
@@ -457,7 +470,7 @@ def as_picture(sheet: Tensor) -> Tensor:
     return show.tile(sheet.flatten(0, 1), sheet.shape[1])[None]
 
 
-def overview(generator: nn.Module, rows: int = 4, *, seed: int = 1) -> Tensor:
+def overview(generator: Generator, rows: int = 4, *, seed: int = 1) -> Tensor:
     """One wide picture (1, 3, H', W'): a column is a class, a row is one z."""
     return as_picture(sheet(generator, rows, seed=seed).transpose(0, 1))
 

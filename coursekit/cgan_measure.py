@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from coursekit import cgan, dcgan
@@ -35,7 +35,7 @@ def reader() -> Reader:
     return lambda images: recogniser.predict(images)["label"]
 
 
-def asked_samples(generator: nn.Module, count: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+def asked_samples(generator: cgan.Generator, count: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Fresh images with what was asked for: (count, C, H, W) in [0, 1] and (count,).
 
     The classes come in turn, so that each is asked for equally often.
@@ -200,7 +200,7 @@ class Bench:
             "spread": 1.0,
         }
 
-    def measure(self, generator: nn.Module, *, count: int = 1000, draws: int = 5) -> Report:
+    def measure(self, generator: cgan.Generator, *, count: int = 1000, draws: int = 5) -> Report:
         """Measure a generator: ``count`` images a draw; agreement on the first draw alone.
 
         Raises:

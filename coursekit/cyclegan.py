@@ -82,7 +82,8 @@ def two_heaps(
         DataError: a folder without pictures, or a set that is not to be had.
     """
     if not isinstance(data, str):
-        return tuple(folder_dataset(place, size, count=count) for place in data)
+        x, y = data
+        return folder_dataset(x, size, count=count), folder_dataset(y, size, count=count)
     if data != "scenes":
         return translation.unpaired(data, split, size, count=count)
     if count is None:
@@ -159,7 +160,8 @@ class ImagePool:
     def __init__(self, size: int = 50, *, seed: int = 0) -> None:
         if size < 0:
             raise SettingError(f"size={size}: a pool keeps 0 pictures or more.")
-        self.size, self.images, self.random = size, [], runtime.generator(seed)
+        self.size, self.random = size, runtime.generator(seed)
+        self.images: list[Tensor] = []
 
     def query(self, images: Tensor) -> Tensor:
         """Pictures (N, C, H, W) for the discriminator, of the same shape and without gradients."""
@@ -213,7 +215,7 @@ def linear_decay(step: int, steps: int, constant: float = 0.5) -> float:
 class Translators(nn.Module):
     """The two generators (section 3). Attributes: ``to_y`` (G of the paper), ``to_x`` (F)."""
 
-    def __init__(self, to_y: nn.Module, to_x: nn.Module) -> None:
+    def __init__(self, to_y: ResNetGenerator, to_x: ResNetGenerator) -> None:
         super().__init__()
         self.to_y, self.to_x = to_y, to_x
 
@@ -281,7 +283,7 @@ def generator_step(
     if objective.cycle:
         cycle = cycle_loss(x, to_x(fake_y)) + cycle_loss(y, to_y(fake_x))
         terms, loss = terms | {"cycle": cycle}, loss + objective.cycle * cycle
-    if objective.identity:
+    if same_y is not None and same_x is not None:
         identity = identity_loss(y, same_y) + identity_loss(x, same_x)
         terms, loss = terms | {"identity": identity}, loss + objective.identity * identity
 
@@ -336,11 +338,11 @@ class Game:
         # averaged ones, because the training is an order of magnitude shorter.
         self.ema = training.EMA(self.translators, self.ema_decay)
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """What `core.training.run` has to keep."""
-        names = ("translators", "discriminator_x", "discriminator_y", "g_optimiser", "x_optimiser")
-        names += ("y_optimiser", "pool_x", "pool_y", "ema")
-        return {name: getattr(self, name) for name in names}
+        networks = ("translators", "discriminator_x", "discriminator_y", "ema")
+        others = ("g_optimiser", "x_optimiser", "y_optimiser", "pool_x", "pool_y")
+        return {name: getattr(self, name) for name in networks + others}
 
     def step(self, number: int, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """One round: the generators' step, then each discriminator's on fakes from its pool.
@@ -377,7 +379,7 @@ def train(
     steps: int,
     shown: tuple[Tensor, Tensor] | None = None,
     mirrored: bool = True,
-    **options: object,
+    **options: Any,
 ) -> training.TrainingResult:
     """Play the game on two heaps of pictures.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ from coursekit.dcgan_networks import (
     Discriminator,
     Generator,
     Guidelines,
+    LatentGenerator,
     MLPDiscriminator,
     MLPGenerator,
     initialise,
@@ -37,6 +38,8 @@ from coursekit.dcgan_networks import (
 if TYPE_CHECKING:
     from coursekit.core.gan_doctor import GanDoctor
 
+Network = TypeVar("Network", bound=nn.Module)
+
 __all__ = [
     "ALL",
     "LATENT",
@@ -44,8 +47,10 @@ __all__ = [
     "Game",
     "Generator",
     "Guidelines",
+    "LatentGenerator",
     "MLPDiscriminator",
     "MLPGenerator",
+    "TwoPlayers",
     "discriminator_loss",
     "discriminator_step",
     "from_unit",
@@ -213,8 +218,44 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+class TwoPlayers(Generic[Network]):
+    """A generator and a discriminator with their optimisers: what every game of two has.
+
+    The step is each game's own. Adam with β₁ = 0.5, as Radford et al. 2016, §4.
+    """
+
+    generator: Network
+    discriminator: nn.Module
+    learning_rates: tuple[float, float]
+    ema_decay: float
+
+    def __post_init__(self) -> None:
+        rates, betas = self.learning_rates, (0.5, 0.999)
+        self.g_optimiser = torch.optim.Adam(self.generator.parameters(), rates[0], betas)
+        self.d_optimiser = torch.optim.Adam(self.discriminator.parameters(), rates[1], betas)
+        self.ema = training.EMA(self.generator, self.ema_decay)
+
+    def state(self) -> dict[str, Any]:
+        """What `core.training.run` has to keep."""
+        return {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "g_optimiser": self.g_optimiser,
+            "d_optimiser": self.d_optimiser,
+            "ema": self.ema,
+        }
+
+    def slow_down(self, share: float) -> None:
+        """Set both learning rates to this share of what they were at the beginning."""
+        for optimiser, rate in zip(
+            (self.g_optimiser, self.d_optimiser), self.learning_rates, strict=True
+        ):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * share
+
+
 @dataclass
-class Game:
+class Game(TwoPlayers[LatentGenerator]):
     """Two networks, their optimisers, and the step that plays one round.
 
     Attributes:
@@ -229,7 +270,7 @@ class Game:
         doctor: looks on at every so many steps, if given.
     """
 
-    generator: nn.Module
+    generator: LatentGenerator
     discriminator: nn.Module
     learning_rates: tuple[float, float] = (2e-4, 2e-4)
     kind: str = "non-saturating"
@@ -239,22 +280,6 @@ class Game:
     ema_decay: float = 0.999
     doctor: GanDoctor | None = None
 
-    def __post_init__(self) -> None:
-        rates, betas = self.learning_rates, (0.5, 0.999)
-        self.g_optimiser = torch.optim.Adam(self.generator.parameters(), rates[0], betas)
-        self.d_optimiser = torch.optim.Adam(self.discriminator.parameters(), rates[1], betas)
-        self.ema = training.EMA(self.generator, self.ema_decay)
-
-    def state(self) -> dict[str, object]:
-        """What `core.training.run` has to keep."""
-        return {
-            "generator": self.generator,
-            "discriminator": self.discriminator,
-            "g_optimiser": self.g_optimiser,
-            "d_optimiser": self.d_optimiser,
-            "ema": self.ema,
-        }
-
     def step(self, number: int, real: Tensor) -> dict[str, Tensor]:
         """One round: the discriminator's step, then the generator's, on the same fakes.
 
@@ -263,7 +288,8 @@ class Game:
             real: images (N, C, H, W) in [0, 1].
         """
         z = sample_latent(len(real), self.generator.latent).to(real.device)
-        fake, logits = self.generator(z), []
+        fake = self.generator(z)
+        logits: list[Tensor] = []
         r1 = self.r1 * self.r1_every if number % self.r1_every == 0 else 0.0
         d_terms = discriminator_step(
             self.discriminator,
@@ -276,18 +302,19 @@ class Game:
         )
         g_terms = generator_step(self.discriminator, self.g_optimiser, fake, kind=self.kind)
         if self.doctor is not None and number % self.doctor.every == 0:
-            self._consult(number, logits, fake, real, d_terms | g_terms)
+            self._consult(self.doctor, number, logits, fake, real, d_terms | g_terms)
         return d_terms | g_terms
 
     def _consult(
         self,
+        doctor: GanDoctor,
         number: int,
         logits: Sequence[Tensor],
         fake: Tensor,
         real: Tensor,
         terms: Mapping[str, Tensor],
     ) -> None:
-        self.doctor.observe(
+        doctor.observe(
             number,
             real_logits=logits[0],
             fake_logits=logits[1],
@@ -297,21 +324,13 @@ class Game:
             terms=terms,
         )
 
-    def slow_down(self, share: float) -> None:
-        """Set both learning rates to this share of what they were at the beginning."""
-        for optimiser, rate in zip(
-            (self.g_optimiser, self.d_optimiser), self.learning_rates, strict=True
-        ):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * share
-
 
 def train(
     game: Game,
     batches: training.Batches,
     *,
     rate: Callable[[int], float] | None = None,
-    **options: object,
+    **options: Any,
 ) -> training.TrainingResult:
     """Play the game on the images of a data set.
 
@@ -344,7 +363,7 @@ def samples(generator: nn.Module, latent: Tensor, *, batch: int = 100) -> Tensor
     return torch.cat(parts).clamp(0, 1)
 
 
-def sampler(generator: nn.Module) -> Callable[[int, torch.Generator], Tensor]:
+def sampler(generator: LatentGenerator) -> Callable[[int, torch.Generator], Tensor]:
     """The generator as `core.metrics.fid_of` asks for it: (count, random) → images in [0, 1]."""
 
     def draw(count: int, random: torch.Generator) -> Tensor:

@@ -197,7 +197,11 @@ def study_arithmetic(
         for way, v in moved.items()
     }
     return ArithmeticStudy(
-        attribute, *({way: tally[part] for way, tally in tallies.items()} for part in range(4))
+        attribute,
+        gained={way: tally[0] for way, tally in tallies.items()},
+        kept={way: tally[1] for way, tally in tallies.items()},
+        both={way: tally[2] for way, tally in tallies.items()},
+        kept_each={way: tally[3] for way, tally in tallies.items()},
     )
 
 
@@ -229,7 +233,8 @@ def draw_alike(
     random = runtime.generator(seed)
     picked = torch.randint(len(cells), (groups,), generator=random).tolist()
     drawn = [[_some(side, size, random) for side in cells[cell]] for cell in picked]
-    return tuple(pool.latents[torch.stack(side)] for side in zip(*drawn, strict=True))
+    having, lacking = (torch.stack(side) for side in zip(*drawn, strict=True))
+    return pool.latents[having], pool.latents[lacking]
 
 
 def _some(among: Tensor, size: int, random: torch.Generator) -> Tensor:

@@ -18,10 +18,20 @@ from coursekit.core.errors import SettingError, ShapeError
 LATENT = 100  # dimensions of z in Radford et al. 2016
 
 
+class LatentGenerator(nn.Module):
+    """G(z) of Goodfellow et al. 2014, §3: z (N, latent) → images in [-1, 1].
+
+    Attributes:
+        latent: dimensions of z.
+    """
+
+    latent: int
+
+
 # --- Fully connected networks, for digits --------------------------------------------------------
 
 
-class MLPGenerator(nn.Module):
+class MLPGenerator(LatentGenerator):
     """z (N, latent) → (N, channels, size, size) in [-1, 1] through two hidden layers.
 
     Fully connected, as the first ones were (Goodfellow et al. 2014)."""
@@ -100,7 +110,7 @@ def _levels(size: int) -> int:
     return levels
 
 
-class Generator(nn.Module):
+class Generator(LatentGenerator):
     """DCGAN's generator: z (N, latent) → (N, channels, size, size) in [-1, 1].
 
     Radford et al. 2016, figure 1. At the published setting (latent 100, width 64, size 64) it has
@@ -272,5 +282,5 @@ def initialise(module: nn.Module) -> None:
             nn.init.normal_(part.weight, 0.0, 0.02)
         elif isinstance(part, nn.BatchNorm2d):
             nn.init.normal_(part.weight, 1.0, 0.02)
-        if getattr(part, "bias", None) is not None:
-            nn.init.zeros_(part.bias)
+        if isinstance(bias := getattr(part, "bias", None), Tensor):
+            nn.init.zeros_(bias)

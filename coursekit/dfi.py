@@ -276,7 +276,8 @@ def vector_between(space: Space, source: Tensor, target: Tensor, *, batch: int =
 
 
 def _mean(space: Space, images: Tensor, batch: int) -> Tensor:
-    return sum(space(as_float(part)).sum(dim=0) for part in images.split(batch)) / len(images)
+    sums = [space(as_float(part)).sum(dim=0) for part in images.split(batch)]
+    return torch.stack(sums).sum(dim=0) / len(images)
 
 
 def pixel_edit(

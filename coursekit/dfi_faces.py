@@ -124,8 +124,12 @@ def portraits(
         image, _, landmarks = render(factors, size)
         return {"image": (image * 255).round().to(torch.uint8), "landmarks": landmarks}
 
-    key = {"version": VERSION, "labels": LABELS_VERSION, "size": size}
-    key |= {"factors": base.digest(factors)}
+    key = {
+        "version": VERSION,
+        "labels": LABELS_VERSION,
+        "size": size,
+        "factors": base.digest(factors),
+    }
     info = base.Info(
         "portraits", "portraits, every factor known", "MIT", True, "drawn by the course"
     )
@@ -382,7 +386,7 @@ class Gallery:
 
     def _fitted(self, chosen: Tensor, landmarks: Tensor | None) -> Tensor:
         images = as_float(self.data.fields["image"][chosen]).to(self.device)
-        if self.align is None:
+        if self.align is None or landmarks is None:
             return images
         matrices = dfi_align.fit(self.data.fields["landmarks"][chosen], landmarks.cpu(), self.align)
         return dfi_align.warp(images, matrices.to(self.device))
@@ -421,5 +425,5 @@ def held_out(count: int, size: int, attribute: str, *, seed: int = 1_000) -> Hel
     factors = {name: values[lacking] for name, values in drawn.items()}
     plain = portraits(size=size, factors=factors)
     changed = portraits(size=size, factors=twin(factors, attribute))
-    pictures = (as_float(each.fields["image"]) for each in (plain, changed))
-    return HeldOut(*pictures, plain.fields["landmarks"], factors)
+    image, other = (as_float(each.fields["image"]) for each in (plain, changed))
+    return HeldOut(image, other, plain.fields["landmarks"], factors)

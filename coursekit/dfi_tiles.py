@@ -134,7 +134,8 @@ def tiled_distance(
         return total / (2 * length * len(pixels))
 
     def loss(images: Tensor) -> Tensor:
-        places = list(tiles(space, *images.shape[-2:], size))
+        height, width = images.shape[-2:]
+        places = list(tiles(space, height, width, size))
         return _Tiled.apply(images, distance, places)
 
     return loss

@@ -139,7 +139,7 @@ def training_step(
     terms = objective(paintings, content)
 
     optimiser.zero_grad(set_to_none=True)
-    sum(terms.values()).backward()
+    torch.stack(list(terms.values())).sum().backward()
     optimiser.step()
     return {name: term.detach() for name, term in terms.items()}
 
@@ -151,7 +151,7 @@ def train(
     *,
     learning_rate: float = 1e-3,
     rate: Callable[[int], float] | None = None,
-    shown: Tensor | Sequence[Tensor] | None = None,
+    shown: Tensor | None = None,
     **options: Any,
 ) -> training.TrainingResult:
     """Train a network for one style (Adam; Johnson et al. 2016, section 4.1).

@@ -105,7 +105,7 @@ class ResidualBlock(nn.Module):
         # The block begins as the identity (Goyal et al. 2017, section 5.1). Otherwise five blocks
         # of unit variance drown the photograph before the first step.
         if norm != "none":
-            nn.init.zeros_(self.norm2.weight)
+            nn.init.zeros_(self.norm2.get_parameter("weight"))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
@@ -202,7 +202,8 @@ def layer_table(network: TransformerNetwork, size: tuple[int, int] = (256, 256))
 
 def _stages(network: TransformerNetwork) -> Iterator[tuple[str, nn.Module]]:
     for stage in network.down:
-        kernel, stride = stage.conv.kernel_size[0], stage.conv.stride[0]
+        conv = next(each for each in stage.modules() if isinstance(each, nn.Conv2d))
+        kernel, stride = conv.kernel_size[0], conv.stride[0]
         yield f"conv {kernel}×{kernel}" + (f" / {stride}" if stride > 1 else ""), stage
     for number, block in enumerate(network.body, start=1):
         yield f"residual block {number}", block

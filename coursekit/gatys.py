@@ -60,7 +60,9 @@ def mix_grams(grams: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -
         raise SettingError(f"Give one weight of 0 or more for each of {len(grams)} styles.")
     shares = [weight / sum(weights) for weight in weights]
     return {
-        name: sum(share * each[name] for share, each in zip(shares, grams, strict=True))
+        name: torch.stack(
+            [share * each[name] for share, each in zip(shares, grams, strict=True)]
+        ).sum(0)
         for name in grams[0]
     }
 
@@ -99,9 +101,9 @@ def transfer_loss(
 
     def loss(image: Tensor) -> dict[str, Tensor]:
         features = extractor(image)
-        content = sum(
-            content_loss(features[name], p) / energies[name] for name, p in targets.items()
-        )
+        content = torch.zeros((), device=image.device)
+        for name, p in targets.items():
+            content = content + content_loss(features[name], p) / energies[name]
         style = texture_loss(features, grams, layer_weights)
         terms = {"content": content_weight * content, "style": style_weight * style}
         if smoothness_weight:

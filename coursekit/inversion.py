@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from PIL import Image
@@ -116,7 +116,11 @@ def objective(
 
 
 def white_noise(
-    size: tuple[int, int], *, seed: int = 0, amplitude: float = NOISE, device: object = "cpu"
+    size: tuple[int, int],
+    *,
+    seed: int = 0,
+    amplitude: float = NOISE,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """The start: mid grey plus Gaussian white noise, (1, 3, H, W), clamped to [0, 1].
 
@@ -136,7 +140,7 @@ def invert(
     start: Tensor | None = None,
     noise: float = NOISE,
     seed: int = 0,
-    **settings: object,
+    **settings: Any,
 ) -> PixelResult:
     r"""Find an image whose features in ``layer`` are those of ``image``.
 
@@ -226,7 +230,7 @@ def invert_layers(
     layers: Sequence[str] | None = None,
     *,
     progress: bool = True,
-    **settings: object,
+    **settings: Any,
 ) -> dict[str, PixelResult]:
     """`invert` (eq. 1) from each of ``layers`` (by default every convolution), by layer name."""
     names = conv_layers(network) if layers is None else layers
@@ -324,7 +328,7 @@ def noise(images: Tensor, amplitude: float, seed: int = 0) -> Tensor:
     return (images + amplitude * values).clamp(0, 1)
 
 
-def shift(images: Tensor, pixels: int, seed: int = 0) -> Tensor:
+def shift(images: Tensor, pixels: float, seed: int = 0) -> Tensor:
     """Move by ``pixels`` each way, signs by chance, borders repeated (Zhang et al. 2018, §3.1)."""
     signs = 2 * torch.randint(2, (2,), generator=generator(seed)) - 1
     down, across = (int(sign) * int(pixels) for sign in signs)
@@ -334,7 +338,7 @@ def shift(images: Tensor, pixels: int, seed: int = 0) -> Tensor:
     return padded[..., pad + down : pad + down + height, pad + across : pad + across + width]
 
 
-def jpeg(images: Tensor, quality: int, seed: int = 0) -> Tensor:
+def jpeg(images: Tensor, quality: float, seed: int = 0) -> Tensor:
     """Save as JPEG of ``quality`` 1 … 95 and read again (Zhang et al. 2018, section 3.1).
 
     Raises:
@@ -451,7 +455,7 @@ def _distort(
     patches: Tensor, table: Mapping[str, tuple[Distortion, Sequence[float]]], seed: int
 ) -> list[tuple[str, str, Tensor]]:
     """(kind, kind with strength, distorted patches) of every distortion and strength."""
-    made = []
+    made: list[tuple[str, str, Tensor]] = []
     for kind, (function, strengths) in table.items():
         for strength in strengths:
             seeds = range(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from coursekit import dcgan
 from coursekit.core import checkpoints, runtime, training
 from coursekit.core.errors import SettingError, ShapeError
-from coursekit.dcgan import from_unit, to_unit
+from coursekit.dcgan import Network, from_unit, to_unit
 from coursekit.pix2pix_networks import (
     PatchDiscriminator,
     UNetGenerator,
@@ -188,7 +189,7 @@ def generator_step(
 
 
 @dataclass
-class Game:
+class Game(dcgan.TwoPlayers[Network]):
     """Both networks, their optimisers, the objective, and the step that plays one round.
 
     Attributes:
@@ -202,18 +203,13 @@ class Game:
             weights, because the average is calmer after a short training.
     """
 
-    generator: nn.Module
+    generator: Network
     discriminator: nn.Module
     adversarial: bool = True
     l1_weight: float = L1_WEIGHT
     learning_rates: tuple[float, float] = (2e-4, 2e-4)
     real_label: float = 1.0
     ema_decay: float = 0.999
-
-    # Both make and use the same four parts: g_optimiser, d_optimiser, ema and learning_rates.
-    __post_init__ = dcgan.Game.__post_init__
-    state = dcgan.Game.state
-    slow_down = dcgan.Game.slow_down
 
     def step(self, number: int, source: Tensor, target: Tensor) -> dict[str, Tensor]:
         """One round: the discriminator's step, then the generator's, on the same fakes.
@@ -253,7 +249,7 @@ def train(
     flip: bool = False,
     rate: Callable[[int], float] | None = None,
     seed: int = 0,
-    **options: object,
+    **options: Any,
 ) -> training.TrainingResult:
     """Play the game on pairs.
 
@@ -271,7 +267,7 @@ def train(
     """
     random = runtime.generator(seed)
     if "preview" not in options:
-        shown = batches.data.batch(range(min(8, len(batches.data))), batches.device)["input"]
+        shown = batches.first(8)["input"]
         options["preview"] = lambda: translate(game.ema.module, shown)
 
     def step(number: int) -> dict[str, Tensor]:
@@ -362,7 +358,7 @@ def translate(
         generator.train(before)
 
 
-def _translated(generator: nn.Module, images: Tensor, noise: bool) -> Tensor:
+def _translated(generator: Any, images: Tensor, noise: bool) -> Tensor:
     if not noise:
         return to_unit(generator(from_unit(images))).clamp(0, 1).cpu()
     with generator.noisy():

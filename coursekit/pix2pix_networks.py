@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -237,7 +238,7 @@ class PatchDiscriminator(nn.Module):
             return self.network(x).float()
 
 
-def _shapes(layers: int) -> list[dict[str, int]]:
+def _shapes(layers: int) -> list[dict[str, Any]]:
     """Kernel, stride and padding of the discriminator's convolutions, from the picture on."""
     if layers == 0:
         return [{"kernel_size": 1, "stride": 1, "padding": 0}] * 3

@@ -93,9 +93,8 @@ def _objectives() -> tuple[Variant, ...]:
 
 def _patches() -> tuple[Variant, ...]:
     names = {0: "PixelGAN (1)", 1: "PatchGAN (16)", 3: "PatchGAN (70)", 4: "ImageGAN (142)"}
-    widths = {"width": 16, "max_width": 128, "d_width": 16}
     return tuple(
-        Variant(name, size=128, layers=layers, steps=700, **widths)
+        Variant(name, size=128, layers=layers, steps=700, width=16, max_width=128, d_width=16)
         for layers, name in names.items()
     )
 
@@ -117,7 +116,7 @@ REFERENCE = {"objectives": "L1 + cGAN", "patches": "PatchGAN (70)"}
 # --- Carrying it out -----------------------------------------------------------------------------
 
 
-def make_game(variant: Variant, device: torch.device | str = "cpu") -> pix2pix.Game:
+def make_game(variant: Variant, device: torch.device | str = "cpu") -> pix2pix.Game[UNetGenerator]:
     """The networks and the objective of a variant."""
     generator = UNetGenerator(
         width=variant.width,
@@ -233,8 +232,9 @@ class Outcome:
 
     def against(self, other: Outcome, measure: str) -> Estimate:
         """This one minus the other, pair by pair."""
-        pair = (torch.tensor(each.values[measure]) for each in (self, other))
-        return pix2pix_measure.paired_difference(*pair, f"{measure}, {self.name} − {other.name}")
+        first, second = (torch.tensor(each.values[measure]) for each in (self, other))
+        name = f"{measure}, {self.name} − {other.name}"
+        return pix2pix_measure.paired_difference(first, second, name)
 
 
 @dataclass(frozen=True)

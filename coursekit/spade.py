@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -220,9 +221,14 @@ class Game:
         self.d_optimiser = torch.optim.Adam(self.discriminator.parameters(), rates[1], betas)
         self.ema = training.EMA(self.painter, self.ema_decay)
 
-    slow_down = dcgan.Game.slow_down
+    def slow_down(self, share: float) -> None:
+        """Set both learning rates to this share of what they were at the beginning."""
+        optimisers = self.g_optimiser, self.d_optimiser
+        for optimiser, rate in zip(optimisers, self.learning_rates, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * share
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """What `core.training.run` has to keep."""
         return {
             "painter": self.painter,
@@ -262,7 +268,7 @@ def train(
     rate: Callable[[int], float] | None = None,
     shown: Mapping[str, Tensor] | None = None,
     seed: int = 0,
-    **options: object,
+    **options: Any,
 ) -> training.TrainingResult:
     """Play the game on pictures with label maps.
 
@@ -278,7 +284,7 @@ def train(
         The training's result; the networks in ``game`` have changed.
     """
     if "preview" not in options:
-        few = shown or batches.data.batch(range(min(8, len(batches.data))))
+        few = shown or batches.first(8)
         options["preview"] = lambda: paint(
             game.ema.module, few["labels"].long(), style_of(game.ema.module, few["image"])
         )
@@ -343,11 +349,13 @@ def _one_each(style: Tensor, count: int) -> Tensor:
 @torch.no_grad()
 def style_of(painter: Painter, images: Tensor) -> Tensor | None:
     """The style codes μ (N, latent) of pictures (N, 3, H, W) in [0, 1]; None without an encoder."""
-    if painter.encoder is None:
+    encoder = painter.encoder
+    if encoder is None:
         return None
     device, before = next(painter.parameters()).device, painter.training
+    painter.eval()
     try:
-        return painter.eval().encoder(from_unit(images.to(device)))[0].cpu()
+        return encoder(from_unit(images.to(device)))[0].cpu()
     finally:
         painter.train(before)
 

@@ -401,7 +401,7 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(layers)]
         first = nn.Conv2d(channels, width, 4, stride=2, padding=2)
-        parts = [nn.Sequential(first, nn.LeakyReLU(SLOPE))]
+        parts: list[nn.Module] = [nn.Sequential(first, nn.LeakyReLU(SLOPE))]
         for number, (before, after) in enumerate(itertools.pairwise(widths), 2):
             stride = 1 if number == layers else 2
             convolution = nn.Conv2d(before, after, 4, stride=stride, padding=2, bias=False)

@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,12 +24,12 @@ from coursekit.core.errors import DataError, SettingError
 from coursekit.core.estimates import Estimate, mean_interval
 from coursekit.datasets.scenes import CLASSES, colourise
 
-SHARED = {"labels": len(CLASSES), "size": 64, "doublings": 4}
-WAYS = {
+SHARED: dict[str, Any] = {"labels": len(CLASSES), "size": 64, "doublings": 4}
+WAYS: dict[str, tuple[type[spade.Generator | spade.ConcatGenerator], dict[str, Any]]] = {
     "SPADE": (spade.Generator, {"width": 16, "max_width": 48, "hidden": 32}),
     "concatenation": (spade.ConcatGenerator, {"width": 26, "max_width": 76}),
 }
-JUDGE = {"labels": len(CLASSES), "width": 32, "layers": 3}
+JUDGE: dict[str, Any] = {"labels": len(CLASSES), "width": 32, "layers": 3}
 MEASURES = ("pixel accuracy", "mean IoU", "rare mean IoU")
 SEEDS, STEPS, SCENES, BATCH, HELD_OUT, SHOWN = (0, 1, 2), 450, 2000, 8, 200, 8
 RATES, PRECISION, DECAY = (8e-4, 8e-4), "bfloat16", 0.98

@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -76,7 +77,11 @@ def make_quiz_pair(name: str, folder: Path, *, progress: bool = True) -> dict[st
     if name not in PAIRS:
         raise SettingError(f"There is no pair {name!r}. Choose from {', '.join(PAIRS)}.")
     pair, source = PAIRS[name], PHOTOS[PAIRS[name].photo]
-    settings = {"steps": pair.steps, "coarse_steps": pair.coarse_steps, "seed": pair.seed}
+    settings: dict[str, Any] = {
+        "steps": pair.steps,
+        "coarse_steps": pair.coarse_steps,
+        "seed": pair.seed,
+    }
     made = synthesise(pair.real(), "pool4", **settings, progress=progress).image
     files = {"real": f"{name}_real.jpg", "made": f"{name}_made.jpg"}
     save_image(pair.real(), folder / files["real"], quality=QUALITY)

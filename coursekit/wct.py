@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from coursekit.wct_roots import FLOOR, least_variance, moments, root
 COARSE_TO_FINE = tuple(reversed(LEVELS))
 # (content features, style features) -> content features in the manner of the style.
 Transform: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-Features = TypeVar("Features")  # of one style, or of several
+Features: TypeAlias = Any  # of one style, a tensor, or of several, a list
 
 # --- Whitening and colouring ---------------------------------------------------------------------
 
@@ -215,7 +215,8 @@ def mix_by_mask(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
             f"Expected features of one shape and a mask (1, 1, h, w), got {tuple(inside.shape)}, "
             f"{tuple(outside.shape)} and {tuple(mask.shape)}."
         )
-    share = resize(mask.to(inside), inside.shape[-2:]).clamp(0, 1)
+    height, width = inside.shape[-2:]
+    share = resize(mask.to(inside), (height, width)).clamp(0, 1)
     return share * inside + (1 - share) * outside
 
 
@@ -263,7 +264,7 @@ class Universal(nn.Module):
 
     def autoencoder(self, level: int) -> Autoencoder:
         """The autoencoder of one of ``levels``."""
-        return self.autoencoders[str(level)]
+        return cast(Autoencoder, self.autoencoders[str(level)])
 
     def style_features(self, style: Tensor) -> dict[int, Tensor]:
         """Features of a style image at every level, from one pass.
@@ -276,10 +277,10 @@ class Universal(nn.Module):
 
 
 def _share(encoder: FeatureExtractor, deeper: FeatureExtractor) -> None:
-    weights = dict(deeper.body.named_children())
+    shared = {n: each for n, each in deeper.body.named_children() if isinstance(each, nn.Conv2d)}
     for name, layer in encoder.body.named_children():
         if isinstance(layer, nn.Conv2d):
-            layer.weight, layer.bias = weights[name].weight, weights[name].bias
+            layer.weight, layer.bias = shared[name].weight, shared[name].bias
 
 
 def load(levels: Iterable[int] = LEVELS, folder: Path | str | None = None) -> Universal:
@@ -411,7 +412,8 @@ def _in_the_manner_of(
     """Features for several styles, mixed by shares or by a mask."""
     if mask is None:
         return mix_styles([transform(content, style) for style in styles], shares)
-    region = resize(mask.to(content), content.shape[-2:]).clamp(0, 1)
+    height, width = content.shape[-2:]
+    region = resize(mask.to(content), (height, width)).clamp(0, 1)
     inside = wct(content, styles[0], weights=region)
     return mix_by_mask(inside, wct(content, styles[1], weights=1 - region), region)
 
@@ -422,7 +424,7 @@ def texture(
     size: int | tuple[int, int] = 256,
     *,
     seed: int = 0,
-    **settings: object,
+    **settings: Any,
 ) -> Tensor:
     """A new texture: noise in place of the content (Li et al. 2017, section 4).
 

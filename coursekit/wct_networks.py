@@ -119,10 +119,11 @@ def _convolution(channels: int, out: int) -> nn.Conv2d:
     """
     layer = nn.Conv2d(channels, out, 3, padding=1, padding_mode="reflect")
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    kernel, bias = layer.parameters()
     with torch.no_grad():
-        layer.weight.mul_(0.1)
-        layer.weight[:, :, 1, 1] += nn.init.orthogonal_(torch.empty(out, channels))
-        layer.bias.zero_()
+        kernel.mul_(0.1)
+        kernel[:, :, 1, 1] += nn.init.orthogonal_(torch.empty(out, channels))
+        bias.zero_()
     return layer
 
 
@@ -159,8 +160,9 @@ def calibrate(decoder: Decoder, features: Tensor) -> None:
             mean, std = channel_statistics(x.transpose(0, 1).flatten(1)[None, :, None])
             scale = (0.1 if layer is last else 1.0) / std.clamp_min(1e-6)
             shift = (0.45 if layer is last else 0.0) - mean * scale
-            layer.weight.mul_(scale.view(-1, 1, 1, 1))
-            layer.bias.copy_(layer.bias * scale.flatten() + shift.flatten())
+            kernel, bias = layer.parameters()
+            kernel.mul_(scale.view(-1, 1, 1, 1))
+            bias.copy_(bias * scale.flatten() + shift.flatten())
             x = x * scale + shift
 
 
@@ -234,14 +236,17 @@ def begin_linear(autoencoder: Autoencoder, shallower: Decoder, images: Tensor) -
     pooled = _positions(F.avg_pool2d(wanted, 2))
     into, shift, out, mean = _reduced_rank(_positions(features), pooled, rank)
     for layer in (first, *between, last):
-        layer.weight[:, :, 1, 1] = 0
-        layer.bias.zero_()
+        kernel, bias = layer.parameters()
+        kernel[:, :, 1, 1] = 0
+        bias.zero_()
     for layer in between:
         layer.weight[:, :, 1, 1].fill_diagonal_(1)
-    first.weight[: 2 * rank, :, 1, 1] = torch.cat([into, -into])
-    first.bias[: 2 * rank] = torch.cat([shift, -shift])
-    last.weight[:, : 2 * rank, 1, 1] = torch.cat([out, -out], dim=1)
-    last.bias.copy_(mean)
+    kernel, bias = first.parameters()
+    kernel[: 2 * rank, :, 1, 1] = torch.cat([into, -into])
+    bias[: 2 * rank] = torch.cat([shift, -shift])
+    kernel, bias = last.parameters()
+    kernel[:, : 2 * rank, 1, 1] = torch.cat([out, -out], dim=1)
+    bias.copy_(mean)
 
 
 def fit_front(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from coursekit.core import checkpoints, training
 from coursekit.core.errors import SettingError, ShapeError
 
 Critic = Callable[[Tensor], Tensor]
+Network = TypeVar("Network", bound=nn.Module)
 
 CLIP = 0.01  # c in Arjovsky et al. 2017, algorithm 1
 PENALTY_WEIGHT = 10.0  # λ in Gulrajani et al. 2017, algorithm 1
@@ -189,7 +191,7 @@ def convolutional_critic(
     return dcgan.Discriminator(width, size, channels, rules=rules)
 
 
-def layer_normalised(network: nn.Module) -> nn.Module:
+def layer_normalised(network: Network) -> Network:
     """Put layer normalisation where a network of convolutions has batch normalisation.
 
     Mean and variance are taken over channels and positions of one image; scale and shift stay
@@ -295,7 +297,7 @@ class WassersteinGame:
             below 1.
     """
 
-    generator: nn.Module
+    generator: dcgan.LatentGenerator
     critic: nn.Module
     clip: float | None = None
     penalty_weight: float = PENALTY_WEIGHT
@@ -317,7 +319,7 @@ class WassersteinGame:
             return torch.optim.RMSprop(network.parameters(), self.learning_rate or 5e-5)
         return torch.optim.Adam(network.parameters(), self.learning_rate or 1e-4, (0.0, 0.9))
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """What `core.training.run` has to keep."""
         return {
             "generator": self.generator,
@@ -362,7 +364,7 @@ class WassersteinGame:
 
 
 def train(
-    game: WassersteinGame, batches: training.Batches, **options: object
+    game: WassersteinGame, batches: training.Batches, **options: Any
 ) -> training.TrainingResult:
     """Play the game on the images of a data set.
 

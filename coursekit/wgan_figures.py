@@ -91,8 +91,10 @@ def surfaces(
     for axis, (name, critic) in zip(axes, critics.items(), strict=True):
         values, scores = surface(critic)
         axis.contourf(values, values, scores.numpy(), 14, cmap="viridis")
-        axis.scatter(*fake.T.numpy(), s=3, color="white", alpha=0.45, linewidths=0)
-        axis.scatter(*real.T.numpy(), s=4, color="tab:red", linewidths=0)
+        axis.scatter(
+            fake[:, 0].numpy(), fake[:, 1].numpy(), s=3, color="white", alpha=0.45, linewidths=0
+        )
+        axis.scatter(real[:, 0].numpy(), real[:, 1].numpy(), s=4, color="tab:red", linewidths=0)
         axis.set_title(name, fontsize=10)
         axis.set_aspect("equal")
         axis.set(xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[])

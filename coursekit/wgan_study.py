@@ -82,7 +82,7 @@ FIRST = Protocol(updates=3000, checkpoints=15, warm_up=3, bad_updates=3000, bad_
 
 
 def make_game(
-    method: str, generator: nn.Module, critic: nn.Module
+    method: str, generator: dcgan.LatentGenerator, critic: nn.Module
 ) -> dcgan.Game | wgan.WassersteinGame:
     """The game of a method, with its paper's settings.
 
@@ -96,7 +96,7 @@ def make_game(
     return wgan.WassersteinGame(generator, critic, clip=wgan.CLIP if method == "clipping" else None)
 
 
-class PlainGenerator(nn.Module):
+class PlainGenerator(dcgan.LatentGenerator):
     """z → digits through hidden layers with ReLU and nothing that would help: no normalisation."""
 
     def __init__(
@@ -112,12 +112,12 @@ class PlainGenerator(nn.Module):
         return self.layers(latent).tanh().unflatten(1, self.shape)
 
 
-def good_networks() -> tuple[nn.Module, nn.Module]:
+def good_networks() -> tuple[dcgan.LatentGenerator, nn.Module]:
     """The fully connected networks of topic 07."""
     return dcgan.MLPGenerator(hidden=128), dcgan.MLPDiscriminator(hidden=128)
 
 
-def bad_networks() -> tuple[nn.Module, nn.Module]:
+def bad_networks() -> tuple[dcgan.LatentGenerator, nn.Module]:
     """Four hidden ReLU layers for the generator, no normalisation anywhere.
 
     After Arjovsky et al. 2017, §4.3 (four layers of 512 units); 128 units here, for digits.
@@ -136,7 +136,7 @@ class Instrument:
         self.samples, self.seed = samples, seed
 
     @torch.no_grad()
-    def __call__(self, generator: nn.Module) -> Record:
+    def __call__(self, generator: dcgan.LatentGenerator) -> Record:
         """``fid``, and ``classes``: how many samples are read as 0, 1, …, 9."""
         z = dcgan.sample_latent(self.samples, generator.latent, seed=self.seed)
         images = dcgan.samples(generator, z)
@@ -183,15 +183,15 @@ class StudyRun:
     """One training of a study: its records, the generator as it is then, and whether it ended."""
 
     records: list[Record]
-    generator: nn.Module
+    generator: dcgan.LatentGenerator
     interrupted: bool
     critic: nn.Module
 
 
 def observe(
     method: str,
-    networks: Callable[[], tuple[nn.Module, nn.Module]],
-    measure: Callable[[nn.Module], Record],
+    networks: Callable[[], tuple[dcgan.LatentGenerator, nn.Module]],
+    measure: Callable[[dcgan.LatentGenerator], Record],
     *,
     updates: int,
     looks: int,
@@ -220,7 +220,7 @@ def observe(
     """
     runtime.seed_everything(seed)
     game = make_game(method, *networks())
-    for_one = 1 if method == "GAN" else game.n_critic
+    for_one = 1 if isinstance(game, dcgan.Game) else game.n_critic
     every, left = divmod(updates, looks * for_one)
     if left or not every:
         raise SettingError(
@@ -230,7 +230,7 @@ def observe(
     probe = Probe(every, lambda: measure(game.generator))
 
     def step(number: int) -> Mapping[str, Tensor]:
-        if method == "GAN":
+        if isinstance(game, dcgan.Game):
             terms = game.step(number, next(batches)["image"])
         else:
             terms = game.step(batches)
@@ -249,7 +249,7 @@ def observe(
     )
     for record in probe.records:
         record["updates"] = record["step"] * for_one
-    critic = game.discriminator if method == "GAN" else game.critic
+    critic = game.discriminator if isinstance(game, dcgan.Game) else game.critic
     return StudyRun(probe.records, game.generator, result.interrupted, critic)
 
 
@@ -397,7 +397,7 @@ def fit_critic(
         clip, penalty_weight, learning_rate: as for `wgan.WassersteinGame`.
     """
     game = wgan.WassersteinGame(
-        nn.Linear(1, 1),
+        PlainGenerator(1, 1, 1, 1),  # not asked for anything
         critic,
         clip=clip,
         penalty_weight=penalty_weight,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,29 @@ def noise_data(count: int = 12, size: int = 8) -> Dataset:
     image = torch.randint(0, 256, (count, 3, size, size), generator=runtime.generator(1))
     info = Info("noise", "noise", "none", True, "the test")
     return Dataset(info, {"image": image.to(torch.uint8)})
+
+
+def test_two_players_learn_at_their_own_rates() -> None:
+    @dataclass
+    class Players(dcgan.TwoPlayers[nn.Linear]):
+        generator: nn.Linear
+        discriminator: nn.Module
+        learning_rates: tuple[float, float] = (0.1, 0.4)
+        ema_decay: float = 0.5
+
+    generator, discriminator = nn.Linear(2, 1), nn.Linear(1, 1)
+    players = Players(generator, discriminator)
+    state = players.state()
+    for name, network, rate in (("g", generator, 0.1), ("d", discriminator, 0.4)):
+        (group,) = state[f"{name}_optimiser"].param_groups
+        assert (group["lr"], group["betas"]) == (rate, (0.5, 0.999))
+        assert {*map(id, group["params"])} == {*map(id, network.parameters())}
+    players.slow_down(0.5)
+    players.slow_down(0.25)  # of the first rates, not of the last ones
+    rates = [state[name].param_groups[0]["lr"] for name in ("g_optimiser", "d_optimiser")]
+    assert rates == pytest.approx([0.025, 0.1])
+    assert state["ema"].source is generator
+    assert (state["generator"], state["discriminator"]) == (generator, discriminator)
 
 
 def test_r1_is_taken_rarely_and_weighs_as_much_more(monkeypatch) -> None:

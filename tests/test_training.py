@@ -293,6 +293,18 @@ def test_batches_that_do_not_fit(size: int) -> None:
         training.Batches(torch.arange(5), size)
 
 
+def test_first_gives_the_data_in_its_own_order_and_draws_nothing() -> None:
+    image = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1)
+    data = Dataset(Info("six", "six", "none", True, "the test"), {"image": image})
+    looked, untouched = (training.Batches(data, 2, seed=3) for _ in range(2))
+    torch.testing.assert_close(looked.first(3)["image"].flatten() * 255, torch.arange(3.0))
+    assert len(looked.first(50)["image"]) == 6
+    assert looked.drawn == 0
+    assert torch.equal(next(looked)["image"], next(untouched)["image"])
+    assert training.Batches(torch.arange(5, 9), 2).first(3).tolist() == [5, 6, 7]
+    assert training.Batches(data, 2, device="meta").first(2)["image"].is_meta
+
+
 # --- Averages -------------------------------------------------------------------------------------
 
 

@@ -157,6 +157,13 @@ class Batches:
     def __next__(self) -> Any:
         indices = self.indices(self.drawn)
         self.drawn += 1
+        return self._entries(indices)
+
+    def first(self, count: int) -> Any:
+        """The data's first entries, ``count`` or all of them, for a preview; draws nothing."""
+        return self._entries(torch.arange(min(count, len(self.data))))
+
+    def _entries(self, indices: Tensor) -> Any:
         if isinstance(self.data, Tensor):
             return self.data[indices].to(self.device)
         return self.data.batch(indices, self.device)
@@ -300,7 +307,9 @@ class _Trainer:
         self.step, self.state, self.path = step, state, path
         self.checkpoint_every, self.log_every = checkpoint_every, log_every
         self.preview, self.previews, self.callback = preview, previews, callback
-        self.result, self.sums, self.saved = TrainingResult(checkpoint=path), {}, None
+        self.result = TrainingResult(checkpoint=path)
+        self.sums: dict[str, Tensor | float] = {}
+        self.saved: int | None = None  # the step of the checkpoint, when there is one
         self.averages = [value for value in state.values() if isinstance(value, EMA)]
         self.frames: frozenset[int] = frozenset()
         self.writes = int(os.environ.get("RANK", "0")) == 0  # one process of a torchrun writes
@@ -351,7 +360,7 @@ class _Trainer:
     def _one_step(self) -> None:
         number = self.result.steps + 1
         if number == 1 and self.preview is not None:
-            self._show(0)
+            self._show(0, self.preview)
         terms = self.step(number)
         if not isinstance(terms, Mapping):
             raise SettingError(f"step({number}) returned {terms!r}; return the terms by name.")
@@ -371,8 +380,8 @@ class _Trainer:
             self._log()
             bar.set_postfix({k: f"{v:.3g}" for k, v in self._terms().items()}, refresh=False)
         bar.update(number - bar.n)
-        if number in self.frames or (last and self.preview is not None):
-            self._show(number)
+        if self.preview is not None and (last or number in self.frames):
+            self._show(number, self.preview)
         if number % self.checkpoint_every == 0:
             self.save()
 
@@ -406,10 +415,10 @@ class _Trainer:
             return "There is no checkpoint of this run to go back to (folder= keeps them)."
         return f"The last good checkpoint is from step {self.saved}: {self.path}."
 
-    def _show(self, number: int) -> None:
+    def _show(self, number: int, preview: Callable[[], Tensor]) -> None:
         with random_numbers_kept():
             with torch.no_grad():
-                pictures = self.preview().detach().float().clamp(0, 1).cpu()
+                pictures = preview().detach().float().clamp(0, 1).cpu()
             terms = self._terms() if self.result.history else {}
             self.result.timeline.add(number, pictures, terms)
             if self.callback is not None:

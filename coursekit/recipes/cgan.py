@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from coursekit import cgan, cgan_measure
 from coursekit.core import checkpoints, recognise, runtime, training
@@ -83,7 +82,7 @@ def _train(
 
 
 def _save(
-    generator: nn.Module, path: Path, bench: cgan_measure.Bench, facts: dict[str, object]
+    generator: cgan.Generator, path: Path, bench: cgan_measure.Bench, facts: dict[str, object]
 ) -> Path:
     """Measure what the file will hold, weights in half precision, and write it."""
     generator = generator.cpu().half().float()

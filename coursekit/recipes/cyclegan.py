@@ -6,6 +6,7 @@ import copy
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,8 +17,9 @@ from coursekit.core.timeline import Timeline
 from coursekit.datasets import scenes
 from coursekit.datasets.base import Dataset
 
-SETTINGS = {"width": 24, "blocks": 4, "halvings": 1}
-JUDGE = {"channels": 3, "width": 32, "layers": 2, "norm": "instance"}  # 34×34 patches
+SETTINGS: dict[str, Any] = {"width": 24, "blocks": 4, "halvings": 1}
+# 34×34 patches
+JUDGE: dict[str, Any] = {"channels": 3, "width": 32, "layers": 2, "norm": "instance"}
 SCENES, BATCH, SHOWN = 2000, 1, 4
 RATE, PRECISION = 4e-4, "bfloat16"
 PREVIEWS, FRAMES = 16, 9  # looks along the training, and how many of them the film keeps
@@ -32,8 +34,8 @@ PAIRS = ("pairs", "pairs, longer")
 SHEET = 6  # pictures each way in the film of the study
 
 DISCS, HELD_OUT_DISCS = 1000, 40
-SMALL = {"width": 12, "blocks": 2, "halvings": 1}
-SMALL_JUDGE = {"channels": 3, "width": 16, "layers": 2, "norm": "instance"}
+SMALL: dict[str, Any] = {"width": 12, "blocks": 2, "halvings": 1}
+SMALL_JUDGE: dict[str, Any] = {"channels": 3, "width": 16, "layers": 2, "norm": "instance"}
 # The discs are 4 % of a picture: with the paper's λ = 10 their colour hardly counts. No identity
 # term, which would show F coloured discs that are not translations.
 INSIST = cyclegan.Objective(cycle=100.0, identity=0.0)
@@ -75,11 +77,11 @@ def course(folder: Path, *, steps: int = 14000, seed: int = 0, progress: bool = 
 def make_game(objective: cyclegan.Objective, seed: int, device: torch.device) -> cyclegan.Game:
     """The networks and settings of the recipes."""
     generators = [cyclegan.ResNetGenerator(**SETTINGS, precision=PRECISION) for _ in range(2)]
-    judges = [
+    judge_x, judge_y = (
         cyclegan.PatchDiscriminator(**JUDGE, precision=PRECISION).to(device) for _ in range(2)
-    ]
+    )
     translators = cyclegan.Translators(*generators).to(device)
-    return cyclegan.Game(translators, *judges, objective, learning_rate=RATE, seed=seed)
+    return cyclegan.Game(translators, judge_x, judge_y, objective, learning_rate=RATE, seed=seed)
 
 
 def train(
@@ -90,8 +92,8 @@ def train(
     runtime.seed_everything(seed)
     game = make_game(objective, seed, device)
     by_day, by_night = scenes.unpaired(SCENES, 64, seed=0)
-    held_out = scenes.unpaired(SHOWN, 64, seed=cyclegan_measure.HELD_OUT)
-    shown = tuple(half.batch(range(SHOWN))["image"] for half in held_out)
+    days, nights = scenes.unpaired(SHOWN, 64, seed=cyclegan_measure.HELD_OUT)
+    shown = days.batch(range(SHOWN))["image"], nights.batch(range(SHOWN))["image"]
     result = cyclegan.train(
         game,
         training.Batches(by_day, BATCH, seed=2 * seed, device=device),
@@ -117,7 +119,7 @@ def in_half_precision(translators: cyclegan.Translators) -> cyclegan.Translators
 
 def measured(translators: cyclegan.Translators, count: int = 200) -> dict[str, object]:
     """What `cyclegan_measure.Bench` finds on held-out scenes, in both directions."""
-    found = {}
+    found: dict[str, object] = {}
     for name, night_to_day in (("day → night", False), ("night → day", True)):
         bench = cyclegan_measure.Bench(count, night_to_day=night_to_day)
         generator = translators.to_x if night_to_day else translators.to_y
@@ -160,10 +162,10 @@ def study(
         found[name] = facts_of(translators) | {"weights": objective._asdict(), "steps": steps}
         film.add(len(film) + 1, samples(translators), {})
     for name, length in zip(PAIRS, (steps, pair_steps), strict=True):
-        game, result = train_on_pairs(folder / name.replace(" ", "_"), length, seed, progress)
+        paired, result = train_on_pairs(folder / name.replace(" ", "_"), length, seed, progress)
         if result.interrupted:
             return []
-        bench, to_y = cyclegan_measure.Bench(), game.ema.module.cpu().eval()
+        bench, to_y = cyclegan_measure.Bench(), paired.ema.module.cpu().eval()
         made = cyclegan.translate(to_y, bench.images)
         found[name] = {"day → night": bench.measure(made).facts(), "steps": length}
         film.add(len(film) + 1, made[:SHEET], {})
@@ -244,9 +246,15 @@ def discs(folder: Path, *, steps: int = 1500, seed: int = 0, progress: bool = Tr
     device = runtime.best_device()
     runtime.seed_everything(seed)
     translators = cyclegan.Translators(*[cyclegan.ResNetGenerator(**SMALL) for _ in range(2)])
-    judges = [cyclegan.PatchDiscriminator(**SMALL_JUDGE).to(device) for _ in range(2)]
+    judge_x, judge_y = (cyclegan.PatchDiscriminator(**SMALL_JUDGE).to(device) for _ in range(2))
     game = cyclegan.Game(
-        translators.to(device), *judges, INSIST, learning_rate=1e-3, ema_decay=0.995, seed=seed
+        translators.to(device),
+        judge_x,
+        judge_y,
+        INSIST,
+        learning_rate=1e-3,
+        ema_decay=0.995,
+        seed=seed,
     )
     coloured = cyclegan_shapes.discs(DISCS, seed=5)
     blue = cyclegan_shapes.discs(DISCS, colour=cyclegan_shapes.BLUE, seed=4)
@@ -278,8 +286,8 @@ def colours_measured(translators: cyclegan.Translators) -> dict[str, object]:
     """`cyclegan_shapes.colour_error` on held-out discs: there, and the way back from two starts."""
     places = range(HELD_OUT_DISCS)
     coloured = cyclegan_shapes.discs(len(places), seed=15).batch(places)["image"]
-    blue = cyclegan_shapes.discs(len(places), colour=cyclegan_shapes.BLUE, seed=15)
-    blue = blue.batch(places)["image"]
+    blue_discs = cyclegan_shapes.discs(len(places), colour=cyclegan_shapes.BLUE, seed=15)
+    blue = blue_discs.batch(places)["image"]
     there = cyclegan.translate(translators.to_y, coloured)
     found = {
         "translation to blue": cyclegan_shapes.colour_error(there, blue),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,14 +84,14 @@ def course(
 
 
 def make_game(
-    settings: dict[str, int],
+    settings: dict[str, Any],
     patch_layers: int,
     l1_weight: float,
     precision: str,
     device: torch.device,
     *,
     adversarial: bool = True,
-) -> pix2pix.Game:
+) -> pix2pix.Game[pix2pix.UNetGenerator]:
     """The networks and the objective of the recipe; without its game where that is not wanted."""
     generator = pix2pix.UNetGenerator(**settings, precision=precision).to(device)
     discriminator = pix2pix.PatchDiscriminator(width=32, layers=patch_layers, precision=precision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -108,8 +108,10 @@ def planned(size: int, steps: int | None = None) -> Schedule:
 def make_game(schedule: Schedule, rules: Ingredients = progan.ALL, *, device: torch.device) -> Game:
     """The networks and settings of the recipes."""
     widths = Widths(schedule.levels[-1].resolution, base=BASE, most=MOST)
-    settings = {"latent": LATENT, "rules": rules, "precision": PRECISION, "device": device}
-    return Game(*progan.networks(widths, **settings), schedule)
+    networks = progan.networks(
+        widths, latent=LATENT, rules=rules, precision=PRECISION, device=device
+    )
+    return Game(*networks, schedule)
 
 
 def train(
@@ -247,10 +249,10 @@ def _studied(
     progress: bool,
 ) -> tuple[dict[str, object], torch.Tensor] | None:
     """What is known of one run, and its samples; None if it was interrupted."""
-    options = {"rules": run.rules, "seed": seed, "previews": 1, "progress": progress}
+    options: dict[str, Any] = {"seed": seed, "previews": 1, "progress": progress}
     size = run.schedule.levels[-1].resolution
     try:
-        game, result = train(folder, run.schedule, data, **options)
+        game, result = train(folder, run.schedule, data, rules=run.rules, **options)
     except TrainingError as error:
         return {"broken": str(error.term), "steps": error.result.steps}, torch.zeros(
             SHOWN, 3, size, size
@@ -283,7 +285,8 @@ def pace(folder: Path, *, steps: int = 3, seed: int = 0) -> list[Path]:
     runtime.seed_everything(seed)
     schedule, data = planned(SIZE), faces(200, SIZE, seed=seed)
     game, feed = make_game(schedule, device=device), progan.Feed(data, schedule, device=device)
-    found, totals = {}, {"clock": 0.0, "processor": 0.0}
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    totals = {"clock": 0.0, "processor": 0.0}
     for level in schedule.levels:
         each = found[str(level.resolution)] = {}
         for phase, stage in (("fade", 0.5), ("stable", 1.0)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,12 +12,12 @@ from coursekit import spade, spade_measure, spade_study
 from coursekit.core import checkpoints, runtime, training
 from coursekit.datasets.scenes import CLASSES
 
-GENERATOR = {
+GENERATOR: dict[str, Any] = {
     "labels": len(CLASSES), "width": 16, "size": 64, "latent": 32, "hidden": 32, "doublings": 4,
     "max_width": 48,
 }  # fmt: skip
-ENCODER = {"width": 16, "size": 64, "latent": 32, "max_width": 64}
-JUDGE = {"labels": len(CLASSES), "width": 32, "layers": 3}
+ENCODER: dict[str, Any] = {"width": 16, "size": 64, "latent": 32, "max_width": 64}
+JUDGE: dict[str, Any] = {"labels": len(CLASSES), "width": 32, "layers": 3}
 SCENES, BATCH, PRECISION = 4000, 8, "bfloat16"
 RATES = (8e-4, 8e-4)  # of G and D: eight times and twice the paper's, for a training so short
 PREVIEWS, FRAMES = 16, 8  # looks along the training, and how many of them the film keeps
@@ -114,7 +115,8 @@ def study(
     Returns:
         ``study.json`` and ``study.jpg``; nothing if it was interrupted.
     """
-    bench, runs, painted = spade_measure.Bench(held_out, night=False), [], {}
+    bench, runs = spade_measure.Bench(held_out, night=False), []
+    painted: dict[str, torch.Tensor] = {}
     for number in range(seed, seed + seeds):
         for way in spade_study.WAYS:
             place = folder / f"{way}-{number}"

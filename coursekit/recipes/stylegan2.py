@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from coursekit import dcgan, stylegan2, stylegan2_adain, stylegan2_measure, stylegan2_styles
 from coursekit.core import checkpoints, recognise, runtime, show, training
@@ -131,7 +132,7 @@ def make_game(device: torch.device) -> stylegan2.Game:
     )
 
 
-def in_half_precision(module: nn.Module) -> nn.Module:
+def in_half_precision(module: dcgan.Network) -> dcgan.Network:
     """A copy with the weights that `checkpoints.save` keeps: what is measured is what is kept."""
     rounded = copy.deepcopy(module)
     with torch.no_grad():
@@ -227,7 +228,7 @@ def _trained(
     return None if result.interrupted else in_half_precision(game.ema.module.cpu().eval())
 
 
-def _row(path: Path, generator: stylegan2.Generator, real: RealStatistics) -> Mapping[str, object]:
+def _row(path: Path, generator: stylegan2.Generator, real: RealStatistics) -> Mapping[str, Any]:
     """What is measured of a variant; kept in its folder, so that it is measured once."""
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))

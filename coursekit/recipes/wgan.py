@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,12 @@ from coursekit.core.images import save_image
 from coursekit.datasets.digits import digits
 from coursekit.wgan_study import Protocol, Study, StudyRun
 
-SETTINGS = {"latent": 64, "width": 16, "size": 32, "channels": 1}
+SETTINGS: dict[str, Any] = {"latent": 64, "width": 16, "size": 32, "channels": 1}
 CRITIC_WIDTH, BATCH, LEARNING_RATE = 12, 64, 3e-4
 SHOWN, FRAMES = 40, 11
 PROTOCOL = Protocol()
 
-Networks = Callable[[], tuple[nn.Module, nn.Module]]
+Networks = Callable[[], tuple[dcgan.LatentGenerator, nn.Module]]
 
 
 def course(folder: Path, *, steps: int = 2000, seed: int = 0, progress: bool = True) -> list[Path]:
@@ -112,7 +113,7 @@ def _run(
     return found
 
 
-def _picture(generator: nn.Module, path: Path) -> Path:
+def _picture(generator: dcgan.LatentGenerator, path: Path) -> Path:
     """The first samples in a grid; always from the same z, none left out."""
     z = dcgan.sample_latent(SHOWN, generator.latent, seed=1)
     save_image(show.tile(dcgan.samples(generator, z))[None], path)
