@@ -77,7 +77,9 @@ class Raster:
                 value that may not be painted.
         """
         self._check(value)
-        where = np.asarray(points, dtype=np.float64).reshape(-1, 2) if len(points) else np.empty(0)
+        where: np.ndarray = np.empty(0)
+        if len(points):
+            where = np.asarray(points, dtype=np.float64).reshape(-1, 2)
         if not where.size or not np.isfinite(where).all() or not width > 0:
             raise SettingError(f"A stroke needs points (x, y) and a width; got {points}, {width}.")
         # Far outside nothing is seen.
@@ -85,7 +87,8 @@ class Raster:
         radius = max(width * self.detail / 2, 0.75)
         left, top, right, bottom = box = self._box(where, radius)
         part = self.fine[top:bottom, left:right]
-        for start, end in zip(where, where[1:] if len(where) > 1 else where, strict=False):
+        ends = where[1:] if len(where) > 1 else where
+        for start, end in zip(where, ends, strict=False):
             part[_near(box, start, end) <= radius] = value
         return box
 

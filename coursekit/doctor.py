@@ -158,6 +158,8 @@ def _total_memory() -> int | None:
             return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (OSError, ValueError):
             return None
+    if sys.platform != "win32":
+        return None
     kilobytes = ctypes.c_ulonglong(0)
     ctypes.windll.kernel32.GetPhysicallyInstalledSystemMemory(ctypes.byref(kilobytes))
     return kilobytes.value * 1024 or None

@@ -72,8 +72,10 @@ def pairs(
         raise SettingError(f"count={count}: a quiz needs at least one pair.")
     made = made_by(count, HELD_OUT + seed)
     size = made.shape[-1]
-    known = faces(count, size, seed=HELD_OUT + seed) if photos is None else None
-    data = known or folder_dataset(photos, size)
+    if photos is None:
+        data = faces(count, size, seed=HELD_OUT + seed)
+    else:
+        data = folder_dataset(photos, size)
     if len(data) < count:
         raise SettingError(
             f"{photos} has {len(data)} pictures; ask for no more than so many pairs."

@@ -138,7 +138,8 @@ def _imports(function: Callable[..., Any], definition: ast.FunctionDef) -> list[
     parts = [node for part in [*definition.body, *defaults] for node in ast.walk(part)]
     used = {node.id for node in parts if isinstance(node, ast.Name)}
     there = inspect.unwrap(function).__globals__
-    plain, homes = [], {}
+    plain: list[str] = []
+    homes: dict[str, list[str]] = {}
     for name in sorted(used & there.keys()):
         home = _home(name, there)
         if home is not None:
@@ -180,8 +181,12 @@ def exercises_of(notebook: Notebook) -> dict[int, Exercise]:
 def _checked(source: str) -> str:
     """The exercise that a check cell names."""
     for node in ast.walk(ast.parse(source)):
-        called = isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "check"
-        if called and node.args and isinstance(node.args[0], ast.Constant):
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).split(".")[-1] == "check"
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
             return str(node.args[0].value)
     raise DataError(f"There is no check in the graded cell {source[:60]!r}.")
 

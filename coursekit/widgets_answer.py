@@ -33,7 +33,8 @@ class Answering(ipywidgets.HBox):
     def __init__(
         self, canvas: Painter, respond: Callable[[Tensor], Tensor], every: float, title: str
     ) -> None:
-        self.canvas, self.respond, self.answer = canvas, respond, None
+        self.canvas, self.respond = canvas, respond
+        self.answer: Tensor | None = None
         side = f"{canvas.raster.size * canvas.scale}px"
         self._image = ipywidgets.Image(format="png", layout=Layout(width=side, height=side))
         self._said = ipywidgets.HTML()
@@ -52,8 +53,9 @@ class Answering(ipywidgets.HBox):
         """Ask again, also when something else than the drawing has changed."""
         began = time.perf_counter()
         try:
-            self.answer = self.respond(self.canvas.value if value is None else value).detach().cpu()
-            self._image.value = _png(self.answer, self.canvas.raster.size * self.canvas.scale)
+            answer = self.respond(self.canvas.value if value is None else value).detach().cpu()
+            self.answer = answer
+            self._image.value = _png(answer, self.canvas.raster.size * self.canvas.scale)
         except Exception as error:  # the student's own function: the drawing must not be lost
             self._said.value = html.escape(f"{type(error).__name__}: {error}")
             return

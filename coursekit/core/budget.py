@@ -61,19 +61,19 @@ class Pace:
             self._warm = elapsed
         if self.seconds is not None and elapsed >= self.seconds:
             self.last = number  # the time is over, whatever was planned
-        if self.known or done <= _WARM_UP:
+        if self.known or self.seconds is None or done <= _WARM_UP:
             return False
         timed = elapsed - self._warm
         if done - _WARM_UP < _SAMPLE_STEPS and timed < _SAMPLE_SECONDS:
             return False
         self.known = True
-        return self._fit(number, elapsed, timed / (done - _WARM_UP))
+        return self._fit(number, self.seconds, elapsed, timed / (done - _WARM_UP))
 
-    def _fit(self, number: int, elapsed: float, each: float) -> bool:
-        fits = number + max(int((self.seconds - elapsed) / max(each, 1e-9)), 0)
+    def _fit(self, number: int, seconds: float, elapsed: float, each: float) -> bool:
+        fits = number + max(int((seconds - elapsed) / max(each, 1e-9)), 0)
         wanted = self.steps if self.steps is not None else fits
         self.last = min(fits, wanted)
-        self.sentence = f"{each:.2g} s a step on this device: {duration(self.seconds)} are enough "
+        self.sentence = f"{each:.2g} s a step on this device: {duration(seconds)} are enough "
         self.sentence += f"for about {fits - self.first:,} steps."
         if self.steps is not None and wanted > fits:
             whole = duration(elapsed + each * (wanted - number))

@@ -198,12 +198,14 @@ def average(estimates: Sequence[Estimate], name: str) -> Estimate:
     Raises:
         SettingError: there are none, or one has no interval.
     """
-    if not estimates or any(each.interval is None for each in estimates):
+    intervals = [each.interval for each in estimates if each.interval is not None]
+    if not estimates or len(intervals) < len(estimates):
         raise SettingError("An average needs estimates that have intervals.")
     size = len(estimates)
     value = sum(each.value for each in estimates) / size
-    down = math.hypot(*(each.value - each.interval[0] for each in estimates)) / size
-    up = math.hypot(*(each.interval[1] - each.value for each in estimates)) / size
+    pairs = list(zip(estimates, intervals, strict=True))
+    down = math.hypot(*(each.value - low for each, (low, _) in pairs)) / size
+    up = math.hypot(*(high - each.value for each, (_, high) in pairs)) / size
     count = sum(each.count for each in estimates)
     return Estimate(name, value, (value - down, value + up), count, estimates[0].level)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -189,7 +190,7 @@ class FeatureExtractor(nn.Module):
         """
         self._check_images(images)
         dtype = self.dtype
-        x = self.normalise(images).to(self.body[0].weight.dtype)
+        x = self.normalise(images).to(self._convolutions()[0].weight.dtype)
         x = x.contiguous(memory_format=torch.channels_last)
         found: dict[str, Tensor] = {}
         for name, layer in self.body.named_children():
@@ -256,18 +257,19 @@ def _fill(body: nn.Sequential, network: str, weights: str, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         for layer in convolutions:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         return
     state = pretrained.load(network)
     keys = sorted(state, key=lambda key: int(key.split(".")[1]))
     kernels = [key for key in keys if key.endswith("weight")]
     for layer, key in zip(convolutions, kernels, strict=False):
-        layer.weight.copy_(state[key])
-        layer.bias.copy_(state[key.replace("weight", "bias")])
+        bias = state[key.replace("weight", "bias")]
+        layer.load_state_dict({"weight": state[key], "bias": bias})
 
 
 def _geometry(layer: nn.Module) -> tuple[int, int, int]:
-    def first(value: int | tuple[int, ...]) -> int:
+    def first(value: Any) -> int:
         return value if isinstance(value, int) else value[0]
 
     if isinstance(layer, nn.ReLU):

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -181,13 +181,17 @@ class _Run:
             total = torch.stack(list(terms.values())).sum()
             if total.requires_grad:
                 total.backward()
+        self._record(terms, float(total.detach()), self.slope())
+        return total.detach()
+
+    def slope(self) -> Tensor:
+        """The gradient that `evaluate` found, the tensor itself."""
         if self.image.grad is None:
             raise SettingError(
                 "The loss does not depend on the image. Is there a .detach(), .item(), .numpy() or "
                 "no_grad() on the way?"
             )
-        self._record(terms, float(total.detach()))
-        return total.detach()
+        return self.image.grad
 
     def evaluate_inside(self) -> Tensor:
         """`evaluate` for L-BFGS: the slope on a scale of 1, and none for pixels at a bound that
@@ -196,7 +200,7 @@ class _Run:
         L-BFGS reckons with the step that it took; where the clamp takes steps back, its curvature
         is wrong and it stalls (on a quadratic in a box it never arrives).
         """
-        total, slope = self.evaluate(), self.image.grad
+        total, slope = self.evaluate(), self.slope()
         if self.done == 1:
             size = float(slope.abs().mean())
             self.scale = 1 / size if 0 < size < math.inf else 1.0
@@ -210,10 +214,10 @@ class _Run:
             slope.masked_fill_(out, 0)
         return total
 
-    def _record(self, terms: Terms, total: float) -> None:
+    def _record(self, terms: Terms, total: float, slope: Tensor) -> None:
         self.done += 1
         values = {name: float(term.detach()) for name, term in terms.items()}
-        self._refuse_nan(values, total)
+        self._refuse_nan(values, total, slope)
         entry = {"step": self.done, "seconds": self.elapsed(), "total": total, **values}
         if total < self.lowest:
             self.lowest = total
@@ -224,8 +228,8 @@ class _Run:
         if self.callback is not None:
             self.callback(self.done, self.image.detach().clone(), entry)
 
-    def _refuse_nan(self, values: dict[str, float], total: float) -> None:
-        if math.isfinite(total) and torch.isfinite(self.image.grad).all():
+    def _refuse_nan(self, values: dict[str, float], total: float, slope: Tensor) -> None:
+        if math.isfinite(total) and torch.isfinite(slope).all():
             return
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         what = "the gradient" if math.isfinite(total) else "the sum of all terms"
@@ -288,7 +292,7 @@ def coarse_to_fine(
     start: Tensor,
     sizes: Sequence[int],
     steps: int | Sequence[int],
-    **settings: object,
+    **settings: Any,
 ) -> PixelResult:
     """Optimise a small image, enlarge the result, go on from there (Gatys et al. 2017, sec. 6).
 
@@ -313,7 +317,8 @@ def coarse_to_fine(
     whole, image = PixelResult(start), start
     for size, count in zip(sizes, counts, strict=True):
         # The proportions are always those of the start: rounding must not add up.
-        image = resize(image, tuple(resize(start, size).shape[-2:]))
+        height, width = resize(start, size).shape[-2:]
+        image = resize(image, (height, width))
         try:
             part = optimise_pixels(make_loss(size), image, steps=count, **settings)
         except OptimisationError as error:

@@ -6,6 +6,7 @@ Perceptual Metric", version 0.1 with its calibrated heads.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -69,8 +70,10 @@ class LPIPS(nn.Module):
         maps = [self._layer(name, found[name], reference[name]) for name in self.features.layers]
         if self.spatial:
             size = images.shape[-2:]
-            return sum(F.interpolate(each, size, mode="bilinear") for each in maps)
-        return sum(each.mean(dim=(1, 2, 3)) for each in maps)
+            parts = [F.interpolate(each, size, mode="bilinear") for each in maps]
+        else:
+            parts = [each.mean(dim=(1, 2, 3)) for each in maps]
+        return sum(parts, start=torch.zeros_like(parts[0]))
 
     def _layer(self, name: str, found: Tensor, reference: Tensor) -> Tensor:
         difference = (_unit(found) - _unit(reference)).square()

@@ -118,7 +118,8 @@ def fit(
         chosen = torch.randint(len(images), (batch,), generator=generator)
         pictures = augment.apply(images[chosen].float().to(device) / 255, generator)
         wanted = {name: targets[name][chosen].to(device) for name in spec}
-        loss = sum(losses(recogniser, recogniser(pictures), wanted).values())
+        terms = losses(recogniser, recogniser(pictures), wanted)
+        loss = sum(terms.values(), start=torch.zeros((), device=device))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

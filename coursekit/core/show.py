@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -118,7 +119,8 @@ def _margin(width: float, heading: str | None, label: str | None) -> float:
 
 
 def _finish(figure: Figure, heading: str | None, label: str | None) -> Figure:
-    figure.get_layout_engine().set(w_pad=_GAP / 2, h_pad=_GAP / 2, wspace=0, hspace=0)
+    layout = ConstrainedLayoutEngine(w_pad=_GAP / 2, h_pad=_GAP / 2, wspace=0, hspace=0)
+    figure.set_layout_engine(layout)
     width = figure.get_figwidth()
     if heading:
         figure.suptitle(_wrap(heading, width, _HEADING_POINTS), fontsize=_HEADING_POINTS)
@@ -127,7 +129,7 @@ def _finish(figure: Figure, heading: str | None, label: str | None) -> Figure:
         figure.supxlabel(text, fontsize=_LABEL_POINTS, color=_LABEL_GREY)
     if any("\n" in axis.get_title() for axis in figure.axes):
         # One pass is not enough where tall titles make the pictures smaller.
-        figure.get_layout_engine().execute(figure)
+        layout.execute(figure)
     return figure
 
 

@@ -85,7 +85,7 @@ def _read(path: Path) -> dict[str, Any]:
         # torch does not look at the checksums: a flipped bit would become a wrong weight.
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or foreign file can raise almost anything
         raise WeightsError(_DAMAGED.format(path=path)) from error
     if damaged:
@@ -131,7 +131,8 @@ def random_numbers_kept() -> Iterator[None]:
 
 def random_state() -> dict[str, Any]:
     """Where the global random numbers of Python, numpy and torch (all devices) stand."""
-    kind, keys, *rest = np.random.get_state()
+    state: Any = np.random.get_state()  # a tuple, unless a dictionary is asked for
+    kind, keys, *rest = state
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {
         "python": random.getstate(),

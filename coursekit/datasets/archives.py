@@ -91,7 +91,8 @@ def _retrieve(url: str, path: Path, sha256: str | None, progress: bool) -> None:
     try:
         pooch.retrieve(url, known, fname=path.name, path=path.parent, downloader=get)
     except requests.HTTPError as error:
-        raise _missing(path, f"{host} answers {error.response.status_code}") from error
+        status = getattr(error.response, "status_code", "with an error")
+        raise _missing(path, f"{host} answers {status}") from error
     except requests.exceptions.ChunkedEncodingError as error:
         raise _missing(path, "the download broke off") from error
     except requests.RequestException as error:

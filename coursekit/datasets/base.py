@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Fields = Mapping[str, Tensor]
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Dataset(torch.utils.data.Dataset):
         batch, rows = self.batch(order[:count]), []
         for start in range(0, count, columns):
             rows += [batch[name][start : start + columns] for name in self.pictures]
-        pictures = []
+        pictures: list[Tensor] = []
         for row in rows:
             pictures += row.expand(-1, 3, -1, -1)
             # White paper at the end of a short row: what stands below it must keep its column.
@@ -145,7 +146,7 @@ class Dataset(torch.utils.data.Dataset):
             f"{self.info.source}; {self.info.licence}"
         )
 
-    def renamed(self, **changes: object) -> Dataset:
+    def renamed(self, **changes: Any) -> Dataset:
         """The same entries under another `Info`: ``renamed(name="day")``."""
         return Dataset(replace(self.info, **changes), self.fields, self.pictures)
 
@@ -162,7 +163,7 @@ def digest(fields: Fields) -> str:
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         # A single value counts as contiguous whatever its stride, and then has no view as bytes.
         values = tensor.reshape(-1).clone(memory_format=torch.contiguous_format)
-        total.update(values.view(torch.uint8).numpy())
+        total.update(values.view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

@@ -33,14 +33,14 @@ def ramp(colours: Array, value: NDArray) -> Array:
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
-def grid(side: int = FIELD) -> tuple[Array, Array]:
+def grid(side: int = FIELD) -> tuple[NDArray, NDArray]:
     """Pixel centres (x, y), each (side, side), as fractions of the side."""
     line = (np.arange(side, dtype=np.float32) + 0.5) / side
     x, y = np.meshgrid(line, line)
     return x, y
 
 
-def smoothstep(low: float, high: float, value: NDArray) -> NDArray:
+def smoothstep(low: float | NDArray, high: float | NDArray, value: NDArray) -> NDArray:
     """0 below ``low``, 1 above ``high``, a cubic between; ``low`` may be the larger one."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
@@ -92,14 +92,14 @@ def unit(flow: NDArray) -> Array:
     )
 
 
-def trace(flow: NDArray, start: NDArray, length: NDArray, points: int) -> Array:
+def trace(flow: NDArray, start: NDArray, length: NDArray, points: int) -> NDArray:
     """Streamlines (n, points, 2) of a unit field through ``start`` (n, 2), of the given lengths."""
     half = points // 2
     step = (length / max(points - 1, 1))[:, None]
-    forward = [start.astype(np.float32)]
+    forward: list[NDArray] = [start.astype(np.float32)]
     for _ in range(points - half - 1):
         forward.append(forward[-1] + step * unit(sample(flow, forward[-1])))
-    backward = [start.astype(np.float32)]
+    backward: list[NDArray] = [start.astype(np.float32)]
     for _ in range(half):
         backward.append(backward[-1] - step * unit(sample(flow, backward[-1])))
     return np.stack(backward[:0:-1] + forward, axis=1)

@@ -38,7 +38,7 @@ def palette_of(pictures: Tensor, classes: int) -> list[tuple[int, int, int]]:
             chosen.append(colours[index])
         if len(chosen) == classes:
             break
-    return [tuple(int(value) for value in each) for each in chosen]
+    return [(int(red), int(green), int(blue)) for red, green, blue in chosen]
 
 
 def labels_of(pictures: Tensor, palette: Palette) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -45,8 +45,10 @@ class Crops:
     ) -> None:
         check_sizes(size, count)
         self.size, self.count, self.seed = size, count, seed
-        pictures = source if isinstance(source, Sequence) and not isinstance(source, str) else None
-        found = _read(Path(source)) if pictures is None else map(_checked, pictures)
+        if isinstance(source, Sequence) and not isinstance(source, str):
+            found: Iterable[Tensor] = map(_checked, source)
+        else:
+            found = _read(Path(source))
         # Bytes take a quarter of the memory of floats; a photograph had no more to begin with.
         self.pictures = [to_bytes(each[0]) for each in found if min(each.shape[-2:]) >= size]
         if not self.pictures:
@@ -102,5 +104,6 @@ def _read(place: Path) -> Iterator[Tensor]:
 
 
 def _name(source: str | os.PathLike[str] | Sequence[Tensor]) -> str:
-    given = isinstance(source, (str, os.PathLike))
-    return repr(os.fspath(source)) if given else f"the {len(source)} pictures given"
+    if isinstance(source, str | os.PathLike):
+        return repr(os.fspath(source))
+    return f"the {len(source)} pictures given"

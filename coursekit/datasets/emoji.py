@@ -163,8 +163,9 @@ def _make(size: int) -> Fields:
         image.append(_on_white(colour, "RGB"))
         line.append(_on_white(render(drawing.line, size), "L"))
         drawn.append(np.asarray(colour.getchannel("A"))[None] >= 128)
-    stacks = {"image": image, "line": line, "drawn": drawn, "test": in_test}
-    return {name: torch.from_numpy(np.stack(stack)) for name, stack in stacks.items()}
+    stacks = {"image": image, "line": line, "drawn": drawn}
+    fields = {name: torch.from_numpy(np.stack(stack)) for name, stack in stacks.items()}
+    return {**fields, "test": torch.from_numpy(in_test)}
 
 
 # --- which of them, and in which half --------------------------------------------------------

@@ -15,7 +15,8 @@ Point = tuple[Tensor, Tensor]
 
 def eye_window(canvas: Canvas, side: int) -> Box:
     """The part of the canvas where the left (-1) or the right (1) eye can be, with its brow."""
-    return canvas.window(*sorted((side * 0.72, side * -0.30)), -0.45, 0.25)
+    left, right = sorted((side * 0.72, side * -0.30))
+    return canvas.window(left, right, -0.45, 0.25)
 
 
 def eye_places(head: Head) -> dict[int, Point]:

@@ -133,7 +133,8 @@ def paint_head(head: Head, tone: Tensor, canvas: Canvas) -> None:
     height = head.middle + 0.26
     warm = head.skin * rgb(1.0, 0.74, 0.70)
     for side in SIDES:
-        at = canvas.window(*sorted((side * 0.75, side * -0.45)), -0.1, 0.6)
+        left, right = sorted((side * 0.75, side * -0.45))
+        at = canvas.window(left, right, -0.1, 0.6)
         dx, dy = head.around(at, head.point(side * 0.62, height), height)
         cheek = sdf.ellipse(dx, dy, 0.15 * head.narrowing(side * 0.62), 0.11)
         cheek = torch.maximum(cheek, crop(head.outline, at) + 0.09)

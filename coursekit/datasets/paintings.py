@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -222,7 +222,11 @@ def _find(name: str, kind: str | None = None) -> Painting:
     entry = PAINTINGS.get(name)
     if entry is None or kind not in (None, entry.kind):
         known = [e.name for e in PAINTINGS.values() if kind in (None, e.kind)]
-        known += {"painting": styles.STYLES, "photograph": photos.PHOTOS}.get(kind or "", [])
+        own: dict[str | None, Iterable[str]] = {
+            "painting": styles.STYLES,
+            "photograph": photos.PHOTOS,
+        }
+        known += own.get(kind, [])
         raise DataError(
             f"There is no {kind or 'painting'} called {name!r}; choose one of {', '.join(known)}."
         )
@@ -373,7 +377,8 @@ def _download(entry: Painting, progress: bool) -> None:
                 downloader=get,
             )
     except requests.HTTPError as error:
-        raise _remember(entry, entry.url, f"{host} answers {error.response.status_code}") from error
+        status = getattr(error.response, "status_code", "with an error")
+        raise _remember(entry, entry.url, f"{host} answers {status}") from error
     except requests.exceptions.ChunkedEncodingError as error:
         raise _remember(entry, entry.url, "the download broke off") from error
     except requests.RequestException as error:

@@ -81,7 +81,7 @@ def render(factors: Mapping[str, Tensor], size: int = 64, *, night: bool = True)
     def draw(part: slice) -> None:
         drawn = _draw({name: factor[part] for name, factor in factors.items()}, size, night)
         day[part], labels[part] = drawn.day, drawn.labels
-        if dark is not None:
+        if dark is not None and drawn.night is not None:
             dark[part] = drawn.night
 
     base.in_parts(draw, [slice(start, start + chunk) for start in range(0, count, chunk)])
@@ -129,7 +129,8 @@ def scenes(count: int = 4000, size: int = 64, *, seed: int = 0) -> base.Dataset:
 
 
 def _fields(factors: Factors, size: int) -> base.Fields:
-    day, night, labels = render(factors, size)
+    day, night, labels = render(factors, size, night=True)
+    assert night is not None
     return {"image": day, "night": night, "labels": labels, **factors}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coursekit.datasets.scenes_canvas import COVER, HAZE, LAMP, LIGHT, WET, Canvas, colour
+from coursekit.datasets.scenes_canvas import COVER, HAZE, LAMP, LIGHT, WET, Canvas, Mirror, colour
 from coursekit.datasets.scenes_land import side_light
 from coursekit.datasets.scenes_noise import CELLS, bell, clip, hashed, mix, smoothstep, tiles
 
@@ -188,7 +188,7 @@ def shine(canvas: Canvas, sky: Sky, light: Light) -> Tensor:
     """Light a painted canvas: colours (3, N, S, S) in [0, 1]."""
     planes, open_sky = canvas.planes, sky.shine(light)
     if canvas.mirror is not None:
-        _mirror_sky(canvas, open_sky)
+        _mirror_sky(canvas.mirror, open_sky)
     own = planes[:3]
     if light.grey:
         luminance = 0.3 * own[0] + 0.5 * own[1] + 0.2 * own[2]
@@ -197,22 +197,21 @@ def shine(canvas: Canvas, sky: Sky, light: Light) -> Tensor:
     land = mix(land, light.haze * planes[COVER], planes[HAZE])
     picture = open_sky * (1 - planes[COVER]) + land
     if canvas.mirror is not None:
-        _water(canvas, picture, light)
+        _water(canvas, canvas.mirror, picture, light)
     return clip(picture + light.lamp * planes[LAMP] * (1 - picture))
 
 
-def _mirror_sky(canvas: Canvas, sky: Tensor) -> None:
+def _mirror_sky(mirror: Mirror, sky: Tensor) -> None:
     """Replace the sky behind a lake by its reflection, in place."""
-    mirror = canvas.mirror
     index = mirror.source.flatten(1)
     for plane in sky:
         image = torch.gather(plane[mirror.scenes].flatten(1), 1, index)
         plane[mirror.scenes, mirror.rows] = image.view(mirror.source.shape)
 
 
-def _water(canvas: Canvas, picture: Tensor, light: Light) -> None:
+def _water(canvas: Canvas, mirror: Mirror, picture: Tensor, light: Light) -> None:
     """Tint what is seen in the lake, the more the nearer, and let it glitter; in place."""
-    mirror, y = canvas.mirror, canvas.y[:, canvas.mirror.rows]
+    y = canvas.y[:, mirror.rows]
     wet = canvas.planes[WET][mirror.scenes, mirror.rows]
     share = wet * (0.22 + 1.1 * (y - 0.6).clamp(0, 0.35))
     part = picture[:, mirror.scenes, mirror.rows]

@@ -98,6 +98,7 @@ class Sprites:
 
     def lay(self, alpha: Tensor, paint: Paint) -> None:
         """Lay an opaque part on the sprites; every value of ``paint`` must be given."""
+        assert paint.light is not None and paint.haze is not None and paint.label is not None
         over(self.planes[:3], paint.own, alpha)
         over(self.planes[LIGHT], paint.light, alpha)
         over(self.planes[HAZE], paint.haze, alpha)

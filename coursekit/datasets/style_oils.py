@@ -30,7 +30,7 @@ FIELD_GREEN = palette("0c1a1c", "173428", "2c5436", "5a7c3a", "9a9c48", "d6bc56"
 CYPRESS = palette("04070a", "0b1613", "14261a", "243a1e", "4a4a20", "6a3a1c")
 
 
-def _vortex(x: Array, y: Array, cx: float, cy: float, radius: float, spin: float) -> Array:
+def _vortex(x: Array, y: Array, cx: float, cy: float, radius: float, spin: float) -> NDArray:
     """Velocity (H, W, 2) of an eddy that draws its surroundings slowly inwards."""
     dx, dy = x - cx, y - cy
     weight = np.exp(-(dx * dx + dy * dy) / radius**2)[..., None]
@@ -127,8 +127,8 @@ def _accents(rng: np.random.Generator, tone: Array, share: Array) -> Array:
     """Some strokes much lighter or darker than their place: what makes a surface shimmer."""
     pick = rng.uniform(size=len(tone))
     lift = 1.0 + 0.75 * rng.uniform(size=(len(tone), 1))
-    warm = tone * lift + np.float32([0.10, 0.08, -0.02])
-    dark = tone * 0.45 + np.float32([0.0, 0.0, 0.03])
+    warm = tone * lift + np.array([0.10, 0.08, -0.02], np.float32)
+    dark = tone * 0.45 + np.array([0.0, 0.0, 0.03], np.float32)
     tone = np.where((pick < share)[:, None], warm, tone)
     return np.where((pick > 1 - share * 0.8)[:, None], dark, tone).astype(np.float32)
 
@@ -217,7 +217,7 @@ def _pier(
     rng: np.random.Generator, x: Array, y: Array, colour: Array, flow: Array
 ) -> tuple[Array, Array]:
     """Planks and two rails that run from the far left to the near right."""
-    vanish = np.float32([-0.06, 0.415])
+    vanish = np.array([-0.06, 0.415], np.float32)
     dx, dy = x - vanish[0], y - vanish[1]
     angle = np.arctan2(dy, np.maximum(dx, 1e-4))
     floor = smoothstep(0.62, 0.635, angle)
@@ -267,7 +267,7 @@ def _divide(rng: np.random.Generator, tone: Array) -> Array:
             0.72 * pure + 0.28 * left,
             0.72 * pure + 0.28 * right,
             np.clip(pure * 1.12 + 0.08, 0, 1),
-            pure * 0.74 + np.float32([0.0, 0.0, 0.10]),
+            pure * 0.74 + np.array([0.0, 0.0, 0.10], np.float32),
             np.clip(grey + 0.8 * (grey - tone), 0, 1) * 0.9,
         ]
     )

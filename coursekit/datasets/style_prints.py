@@ -226,7 +226,7 @@ def _spray(sheet: _Sheet, rng: np.random.Generator, count: int) -> None:
 
 def _pull(sheet: _Sheet, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
     """Print the sheet: graded sky, wood grain, worn ink, fibres of the paper."""
-    ink = np.asarray(sheet.image, np.float32) / 255
+    ink: NDArray = np.asarray(sheet.image, np.float32) / 255
     ink = shrink(ink, SCALE)
     x, y = grid(size)
     xy = np.stack([x, y], axis=-1)

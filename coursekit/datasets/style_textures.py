@@ -59,9 +59,9 @@ def pebbles(size: int, seed: int = 7) -> NDArray[np.uint8]:
     gy, gx = np.gradient(bump.astype(np.float32), 1 / side)
     normal = np.stack([-gx, -gy, np.ones_like(gx)], axis=-1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    sun = np.float32([-0.50, -0.62, 0.61])
+    sun = np.array([-0.50, -0.62, 0.61], np.float32)
     diffuse = np.clip(normal @ sun, 0, 1)
-    half = sun + np.float32([0, 0, 1])
+    half = sun + np.array([0, 0, 1], np.float32)
     gloss = np.clip(normal @ (half / np.linalg.norm(half)), 0, 1) ** 60
     rim = smoothstep(0.0, 0.5, dome)
     lit = stone * (0.22 + 1.05 * diffuse[..., None]) * (0.30 + 0.70 * rim[..., None])
@@ -89,7 +89,7 @@ def _stone(
 ) -> tuple[Array, Array]:
     """Colour (S, S, 3) and roughness (S, S): each stone its own hue, layers, veins and speckle."""
     side = len(x)
-    base = STONE[rng.integers(len(STONE), size=count)]
+    base: NDArray = STONE[rng.integers(len(STONE), size=count)]
     base = base * rng.uniform(0.75, 1.15, (count, 1)) + 0.03 * rng.standard_normal((count, 3))
     turn = rng.uniform(0, np.pi, count)[first]
     across = local[..., 0] * np.cos(turn) + local[..., 1] * np.sin(turn)

@@ -67,10 +67,12 @@ def find(name: str) -> Style:
     return STYLES[name]
 
 
-def style_image(name: str, size: int | None = None, *, crop: bool = False) -> Tensor:
+def style_image(
+    name: str, size: int | tuple[int, int] | None = None, *, crop: bool = False
+) -> Tensor:
     """A picture of the project as a tensor (1, 3, H, W) in [0, 1].
 
-    size: length of the shorter side in pixels; crop: cut the middle square.
+    size: length of the shorter side in pixels, or (height, width); crop: cut the middle square.
     Raises DataError for an unknown name or a missing file.
     """
     from coursekit.core.images import load_image

@@ -167,9 +167,10 @@ def gate(key: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
 
 
 def _is_for_the_course(own: bool) -> bool:
-    frame = sys._getframe(3)  # past this one, the gate and the blocked function
-    if not frame.f_code.co_filename.startswith(PACKAGE):
+    caller = sys._getframe(3)  # past this one, the gate and the blocked function
+    if not caller.f_code.co_filename.startswith(PACKAGE):
         return False
+    frame: types.FrameType | None = caller
     while own and frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(EXERCISES):  # inputs and measures of exercises may use everything

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -195,7 +195,7 @@ def _nothing(label: Tensor) -> Tensor:
     return torch.zeros_like(label)
 
 
-def round_with(**changes: object) -> Callable[..., Losses]:
+def round_with(**changes: Any) -> Callable[..., Losses]:
     """A round in which one thing is wrong."""
 
     def wrong(

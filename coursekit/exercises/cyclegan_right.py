@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,8 @@ Losses = dict[str, Tensor]
 
 def close(first: Tensor | float, second: Tensor | float) -> bool:
     """Whether two results agree to four digits."""
-    return torch.allclose(*(torch.as_tensor(x).double() for x in (first, second)), 1e-3, 1e-6)
+    one, other = (torch.as_tensor(x).double() for x in (first, second))
+    return torch.allclose(one, other, 1e-3, 1e-6)
 
 
 def _same(images: Tensor) -> Tensor:
@@ -91,7 +93,8 @@ def identity_by_l1(to_y: Map, to_x: Map, x: Tensor, y: Tensor) -> Tensor:
 
 
 def identity_in_a_loop(to_y: Map, to_x: Map, x: Tensor, y: Tensor) -> Tensor:
-    return sum((generate(own) - own).abs().mean() for generate, own in ((to_x, x), (to_y, y)))
+    costs = [(generate(own) - own).abs().mean() for generate, own in ((to_x, x), (to_y, y))]
+    return torch.stack(costs).sum()
 
 
 IDENTITY = (
@@ -227,7 +230,7 @@ def objective_in_parts(
     )
 
 
-def _no_terms(answer: Callable[..., Tensor], *game: object) -> bool:
+def _no_terms(answer: Callable[..., Tensor], *game: Any) -> bool:
     to_y, to_x, judge_x, judge_y, x, y = game[:6]
     fooled = (judge_y(to_y(x)) - 1).square().mean() + (judge_x(to_x(y)) - 1).square().mean()
     return close(answer(*game[:6], 0.0, 0.0), fooled)

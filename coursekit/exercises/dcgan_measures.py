@@ -86,8 +86,9 @@ def network() -> tuple[nn.Module]:
         for part in outer.modules():
             if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 part.weight.copy_(torch.rand(part.weight.shape, generator=random) / 10 - 0.05)
-            if getattr(part, "bias", None) is not None:
-                part.bias.fill_(0.5)
+            bias = getattr(part, "bias", None)
+            if bias is not None:
+                bias.fill_(0.5)
     return (outer,)
 
 
@@ -178,7 +179,8 @@ def statistics(answer: Answer, module: nn.Module) -> Facts:
     answer(module)
     facts: Facts = {}
     for part in module.modules():
-        name, weight = type(part).__name__, getattr(part, "weight", None)
+        name = type(part).__name__
+        weight, bias = getattr(part, "weight", None), getattr(part, "bias", None)
         if weight is not None:
             # Around 0, so that the tolerance follows the deviation.
             middle = 1.0 if isinstance(part, nn.BatchNorm2d) else 0.0
@@ -187,8 +189,8 @@ def statistics(answer: Answer, module: nn.Module) -> Facts:
             facts[moments] = torch.stack([around.mean(), around.std()])
             within = f"{name}: share of the weights within one deviation"
             facts[within] = (around.abs() < 0.02).float().mean()
-        if getattr(part, "bias", None) is not None:
-            facts[f"{name}: largest bias"] = part.bias.detach().abs().max()
+        if bias is not None:
+            facts[f"{name}: largest bias"] = bias.detach().abs().max()
     return facts
 
 

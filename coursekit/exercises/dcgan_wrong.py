@@ -120,7 +120,7 @@ def signed(*factors: float) -> Sum:
 
     def function(plus: Tensor, minus: Tensor, target: Tensor) -> Tensor:
         groups = zip(factors, (plus, minus, target), strict=True)
-        return sum(factor * group.mean(0) for factor, group in groups)
+        return torch.stack([factor * group.mean(0) for factor, group in groups]).sum(0)
 
     return function
 
@@ -272,11 +272,11 @@ def started(
     def function(module: nn.Module) -> None:
         for part in parts(module):
             if isinstance(part, kinds):
-                draw(part.weight, 0.0, deviation)
+                draw(part.get_parameter("weight"), 0.0, deviation)
             elif isinstance(part, nn.BatchNorm2d) and scale is not None:
                 draw(part.weight, scale, deviation)
             if biases and isinstance(part, (*kinds, nn.BatchNorm2d)) and part.bias is not None:
-                nn.init.zeros_(part.bias)
+                nn.init.zeros_(part.get_parameter("bias"))
 
     return function
 

@@ -444,7 +444,7 @@ def training_step(network, optimiser, objective, photographs):
         ),
         Mistake(
             "uphill",
-            wrong.stepped(term=lambda terms: -sum(terms.values())),
+            wrong.stepped(term=lambda terms: -wrong.summed(terms)),
             "The loss has the wrong sign, and the network makes it worse.",
             "the optimiser minimises what backward() was called on.",
         ),

@@ -105,7 +105,7 @@ def enlarge_inputs(*shape: int) -> Callable[[], tuple[Tensor, ...]]:
     )
 
 
-def feature_pair(count: int) -> Callable[[], tuple[Tensor, Tensor]]:
+def feature_pair(count: int) -> Callable[[], tuple[Tensor, ...]]:
     """Images that differ in energy, so that it matters which is divided by what."""
     sizes = torch.linspace(1, 3, count).view(count, 1, 1, 1)
     return lambda: tuple(_random(count, 4, 5, 6, seed=s) * sizes**s for s in (1, 2))

@@ -200,10 +200,14 @@ def centred_gram(features: Tensor) -> Tensor:
 # --- The training step ---------------------------------------------------------------------------
 
 
+def summed(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()
+
+
 def stepped(
     order: str = "zero, backward, step",
     *,
-    term: Callable[[dict[str, Tensor]], Tensor] = lambda terms: sum(terms.values()),
+    term: Callable[[dict[str, Tensor]], Tensor] = summed,
     content_of: str = "photographs",
     steps: int = 1,
 ) -> Callable[..., Tensor]:
@@ -216,7 +220,11 @@ def stepped(
             paintings = network(photographs)
             shown = photographs if content_of == "photographs" else paintings
             loss = term(objective(paintings, objective.content_features(shown)))
-            moves = {"zero": optimiser.zero_grad, "backward": loss.backward, "step": optimiser.step}
+            moves: dict[str, Callable[[], object]] = {
+                "zero": optimiser.zero_grad,
+                "backward": loss.backward,
+                "step": optimiser.step,
+            }
             for move in order.split(", "):
                 moves[move]()
         return loss.detach()

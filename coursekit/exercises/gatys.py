@@ -53,7 +53,7 @@ def _styles() -> list[dict[str, Tensor]]:
     ]
 
 
-def _pictures() -> tuple[Tensor, Tensor]:
+def _pictures() -> tuple[Tensor, ...]:
     return tuple(torch.rand(2, 3, 4, 5, generator=generator(seed)) for seed in (0, 1))
 
 
@@ -73,7 +73,8 @@ def total_loss(
 
 
 def _style_part(features: Mapping[str, Tensor], grams: Mapping[str, Tensor]) -> Tensor:
-    return sum(losses.style_loss(losses.gram_matrix(features[n]), a) for n, a in grams.items())
+    terms = [losses.style_loss(losses.gram_matrix(features[n]), a) for n, a in grams.items()]
+    return torch.stack(terms).sum()
 
 
 def gradient_step(image: Tensor, gradient: Tensor, step_size: float) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from coursekit import texture
 from coursekit.core import losses
-from coursekit.exercises.declarations import Property
+from coursekit.exercises.declarations import Answer, Property
 from coursekit.exercises.inversion_right import close
 
 Layers = Mapping[str, Tensor]
@@ -112,7 +112,7 @@ def mixed_one_by_one(grams: Grams, weights: Sequence[float]) -> dict[str, Tensor
     return mean
 
 
-def _weights_scaled(answer: object, grams: Grams, weights: Sequence[float]) -> bool:
+def _weights_scaled(answer: Answer, grams: Grams, weights: Sequence[float]) -> bool:
     mine, scaled = answer(grams, weights), answer(grams, [3 * weight for weight in weights])
     return all(close(mine[name], scaled[name]) for name in mine)
 

@@ -27,11 +27,9 @@ def without_grams(
     beta: float,
 ) -> Tensor:
     """The style term measures features, whatever the style is."""
-    energy = sum(features[name].square().sum() for name in grams) / len(grams)
-    return (
-        alpha * sum(losses.content_loss(features[name], p) for name, p in content.items())
-        + beta * energy
-    )
+    terms = [losses.content_loss(features[name], p) for name, p in content.items()]
+    energies = [features[name].square().sum() for name in grams]
+    return alpha * torch.stack(terms).sum() + beta * torch.stack(energies).mean()
 
 
 def mixed(transform: Callable[[Grams, Sequence[float]], Sequence[float]]) -> Callable[..., object]:
@@ -40,7 +38,9 @@ def mixed(transform: Callable[[Grams, Sequence[float]], Sequence[float]]) -> Cal
     def wrong(grams: Grams, weights: Sequence[float]) -> dict[str, Tensor]:
         shares = transform(grams, weights)
         return {
-            name: sum(share * each[name] for share, each in zip(shares, grams, strict=True))
+            name: torch.stack([s * each[name] for s, each in zip(shares, grams, strict=True)]).sum(
+                0
+            )
             for name in grams[0]
         }
 

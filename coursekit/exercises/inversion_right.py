@@ -22,7 +22,8 @@ def close(first: Tensor, second: Tensor) -> bool:
 
 
 def variation_by_diff(images: Tensor) -> Tensor:
-    return sum(images.diff(dim=axis).pow(2).sum() for axis in (2, 3)) / len(images)
+    down, right = (images.diff(dim=axis).pow(2).sum() for axis in (2, 3))
+    return (down + right) / len(images)
 
 
 def variation_by_picture(images: Tensor) -> Tensor:
@@ -81,6 +82,7 @@ RELATIVE = (
 def step_by_backward(images: Tensor, loss: Loss, rate: float) -> Tensor:
     pixels = torch.nn.Parameter(images.clone())
     loss(pixels).backward()
+    assert pixels.grad is not None
     with torch.no_grad():
         return torch.clamp(pixels - rate * pixels.grad, min=0, max=1)
 

@@ -47,9 +47,10 @@ def mutants(function: Callable[..., Any], step: int = 1) -> list[Mutant]:
 
     With ``step``, every so many of them.
     """
+    targets: list[Callable[..., Any]] = [function, *_helpers(function)]
     plans = [
         (target, tree, index, kind)
-        for target in (function, *_helpers(function))
+        for target in targets
         for tree in [_definition(target)]
         for index, (*_, node) in enumerate(_nodes(tree))
         for kind in range(len(list(_options(node, tree))))

@@ -107,7 +107,7 @@ def network(training: bool) -> Callable[[], tuple[nn.Module]]:
             for number, parameter in enumerate(whole.parameters()):
                 parameter.copy_(normal(*parameter.shape, seed=50 + number))
             for number, part in enumerate((whole[1], inner[1])):
-                part.running_mean.copy_(normal(4, seed=60 + number))
+                part.get_buffer("running_mean").copy_(normal(4, seed=60 + number))
         return (whole.train(training),)
 
     return make
@@ -123,11 +123,11 @@ def noise_facts(answer: Answer, whole: nn.Module) -> dict[str, Any]:
         "shares dropped, in all": sum(layer.p for layer in layers),
         "normalisations that use the batch": sum(norm.training for norm in norms),
     }
-    before = [norm.running_mean.clone() for norm in norms]
+    before = [norm.get_buffer("running_mean").clone() for norm in norms]
     pictures = normal(3, 2, 4, 6, seed=70)
     with torch.no_grad():
         first, second = whole(pictures), whole(pictures)
-    same = all(map(torch.equal, before, (norm.running_mean for norm in norms)))
+    same = all(map(torch.equal, before, (norm.get_buffer("running_mean") for norm in norms)))
     return facts | {
         "two calls give the same picture": torch.equal(first, second),
         "statistics are left alone": same,

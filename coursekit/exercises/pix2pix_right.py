@@ -144,7 +144,7 @@ def judged_by_cross_entropy(
     for output, label in ((target, 1.0), (fake.detach(), 0.0)):
         logits = discriminator(torch.cat([source, output], dim=1))
         terms.append(F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label)))
-    return 0.5 * sum(terms)
+    return torch.stack(terms).mean()
 
 
 def judged_at_once(discriminator: Map, source: Tensor, target: Tensor, fake: Tensor) -> Tensor:
@@ -159,7 +159,12 @@ def judged_at_once(discriminator: Map, source: Tensor, target: Tensor, fake: Ten
 
 def noise_by_apply(network: nn.Module) -> None:
     network.train(False)
-    network.apply(lambda part: part.train() if isinstance(part, nn.Dropout) else None)
+
+    def draw(part: nn.Module) -> None:
+        if isinstance(part, nn.Dropout):
+            part.train()
+
+    network.apply(draw)
 
 
 def noise_by_name(network: nn.Module) -> nn.Module:

@@ -140,8 +140,8 @@ def _ends(
 
     start = answer(before, block, old_rgb, new_rgb, 0.0)
     same = torch.allclose(F.avg_pool2d(start, 2), old_rgb(before), atol=1e-5)
-    ends = (answer(before, block, each, new_rgb, 1.0) for each in (old_rgb, silent))
-    return same and torch.allclose(*ends, atol=1e-5)
+    old, silenced = (answer(before, block, each, new_rgb, 1.0) for each in (old_rgb, silent))
+    return same and torch.allclose(old, silenced, atol=1e-5)
 
 
 FADE_IN = (
@@ -168,7 +168,7 @@ def loss_by_terms(
         penalty_weight * F.mse_loss(slopes, torch.ones_like(slopes)),
         drift_weight * (real_scores * real_scores).mean(),
     )
-    return sum(terms)
+    return torch.stack(terms).sum()
 
 
 def loss_by_sums(
@@ -186,9 +186,9 @@ def _drifts(
     answer: Answer, real: Tensor, fake: Tensor, slopes: Tensor, penalty: float, drift: float
 ) -> bool:
     """Without drift a shift of all scores changes nothing; with it, it does."""
-    shifts = [answer(real + s, fake + s, slopes, penalty, 0.0) for s in (0.0, 3.0)]
+    plain, shifted = (answer(real + s, fake + s, slopes, penalty, 0.0) for s in (0.0, 3.0))
     tied = [answer(real + s, fake + s, slopes, penalty, 1.0) for s in (0.0, 300.0)]
-    return torch.allclose(*shifts, rtol=1e-3, atol=1e-3) and bool(tied[1] > tied[0])
+    return torch.allclose(plain, shifted, rtol=1e-3, atol=1e-3) and bool(tied[1] > tied[0])
 
 
 LOSS = (

@@ -215,11 +215,13 @@ def same_gradients(found: Gradients, expected: Gradients, tolerance: float) -> b
     width = max(len(found), len(expected))
     pairs = zip(_padded(found, width), _padded(expected, width), strict=True)
     for mine, theirs in pairs:
-        if mine is None and theirs is None:
-            continue
-        template = theirs if theirs is not None else mine
-        sides = [torch.zeros_like(template) if each is None else each for each in (mine, theirs)]
-        if not agree(*sides, 10 * tolerance):
+        if mine is None:
+            if theirs is None:
+                continue
+            mine = torch.zeros_like(theirs)
+        elif theirs is None:
+            theirs = torch.zeros_like(mine)
+        if not agree(mine, theirs, 10 * tolerance):
             return False
     return True
 

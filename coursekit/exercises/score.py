@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -87,10 +88,10 @@ def _same(exercise: Exercise, function: Answer, case: Case, number: int) -> bool
             if not exercise.gradient:
                 return True
             both = (function, exercise.reference)
-            slopes = [running.gradients(exercise, each, other) for each in both]
+            found, expected = (running.gradients(exercise, each, other) for each in both)
         except Exception:
             return False
-    return running.same_gradients(*slopes, case.tolerance)
+    return running.same_gradients(found, expected, case.tolerance)
 
 
 def _other_inputs(exercise: Exercise, case: Case, number: int) -> Case | None:
@@ -146,11 +147,8 @@ def reseeded(offset: int) -> Iterator[None]:
         def manual_seed(self, seed: int) -> torch.Generator:
             return self._generator.manual_seed(seed + offset)
 
-    torch.Generator = Other
-    try:
+    with mock.patch.object(torch, "Generator", Other):
         yield
-    finally:
-        torch.Generator = real
 
 
 def exercises(topics: Sequence[str] = ()) -> list[Exercise]:

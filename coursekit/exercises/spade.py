@@ -43,7 +43,7 @@ def residual_block(
 ) -> Tensor:
     """The SPADE ResBlk (Park et al. 2019, fig. 4)."""
     straight = x
-    if shortcut is not None:
+    if shortcut is not None and shortcut_norm is not None:
         straight = shortcut(shortcut_norm(x, planes))
     for norm, convolution in zip(norms, convolutions, strict=True):
         x = convolution(F.leaky_relu(norm(x, planes), 0.2))

@@ -17,7 +17,8 @@ Losses = dict[str, Tensor]
 
 def close(first: Tensor | float, second: Tensor | float) -> bool:
     """Whether two results agree to four digits."""
-    return torch.allclose(*(torch.as_tensor(x).double() for x in (first, second)), 1e-3, 1e-5)
+    one, other = (torch.as_tensor(x).double() for x in (first, second))
+    return torch.allclose(one, other, 1e-3, 1e-5)
 
 
 # --- The layer -----------------------------------------------------------------------------------
@@ -127,10 +128,10 @@ def hinge_by_clamp(real: Opinion, fake: Opinion) -> Losses:
 def hinge_by_minimum(real: Opinion, fake: Opinion) -> Losses:
     """As the authors write it: −E[min(0, −1 + D)]."""
     zero = torch.zeros(())
-    up = [torch.minimum(zero, scale[-1] - 1).mean() for scale in real]
-    down = [torch.minimum(zero, -scale[-1] - 1).mean() for scale in fake]
-    d_loss = -(sum(up) + sum(down)) / len(up)
-    return {"d_loss": d_loss, "g_loss": -sum(scale[-1].mean() for scale in fake) / len(fake)}
+    up = torch.stack([torch.minimum(zero, scale[-1] - 1).mean() for scale in real])
+    down = torch.stack([torch.minimum(zero, -scale[-1] - 1).mean() for scale in fake])
+    logits = torch.stack([scale[-1].mean() for scale in fake])
+    return {"d_loss": -(up + down).mean(), "g_loss": -logits.mean()}
 
 
 def _sure(opinion: Opinion, logit: float) -> Opinion:
@@ -157,7 +158,8 @@ def match_by_l1(real: Opinion, fake: Opinion) -> Tensor:
     scales = []
     for ours, theirs in zip(real, fake, strict=True):
         pairs = list(zip(ours, theirs, strict=True))[:-1]
-        scales.append(sum(F.l1_loss(made, true.detach()) for true, made in pairs))
+        gaps = [F.l1_loss(made, true.detach()) for true, made in pairs]
+        scales.append(torch.stack(gaps).sum())
     return torch.stack(scales).mean()
 
 
@@ -235,7 +237,9 @@ def block_in_lines(
     hidden = convolutions[0](torch.where(hidden > 0, hidden, 0.2 * hidden))
     hidden = norms[1](hidden, planes)
     hidden = convolutions[1](torch.maximum(hidden, 0.2 * hidden))
-    return hidden + (x if shortcut is None else shortcut(shortcut_norm(x, planes)))
+    if shortcut is None or shortcut_norm is None:
+        return hidden + x
+    return hidden + shortcut(shortcut_norm(x, planes))
 
 
 def block_with_a_helper(
@@ -250,7 +254,7 @@ def block_with_a_helper(
         return convolutions[number](F.leaky_relu(norms[number](features, planes), 2e-1))
 
     way = half(half(x, 0), 1)
-    if shortcut is None:
+    if shortcut is None or shortcut_norm is None:
         return way + x
     return way + shortcut(shortcut_norm(x, planes))
 
@@ -267,7 +271,9 @@ def _only_the_shortcut(
     """With convolutions that give 0, what is left is the shortcut."""
     dead = [lambda h, each=each: 0 * each(h) for each in convolutions]
     found = answer(x, planes, norms, dead, shortcut_norm, shortcut)
-    return close(found, x if shortcut is None else shortcut(shortcut_norm(x, planes)))
+    if shortcut is None or shortcut_norm is None:
+        return close(found, x)
+    return close(found, shortcut(shortcut_norm(x, planes)))
 
 
 BLOCK = (

@@ -123,12 +123,16 @@ def _mean_of(parts: list[Tensor]) -> Tensor:
     return torch.stack(parts).mean()
 
 
+def _last(opinion: Opinion) -> list[Tensor]:
+    return [scale[-1] for scale in opinion]
+
+
 def hinge_with(
     *,
     real: Map = lambda logits: F.relu(1 - logits).mean(),
     fake: Map = lambda logits: F.relu(1 + logits).mean(),
     wanted: Map = lambda logits: -logits.mean(),
-    pick: Callable[[Opinion], list[Tensor]] = lambda opinion: [scale[-1] for scale in opinion],
+    pick: Callable[[Opinion], list[Tensor]] = _last,
     over: Callable[[list[Tensor]], Tensor] = _mean_of,
     half: float = 1.0,
 ) -> Answer:
@@ -282,7 +286,7 @@ def block_with(
         for number, convolution in zip(numbers, convolutions, strict=True):
             way = half(norms[number], convolution, way, planes)
         straight = way if late else x
-        if shortcut is not None:
+        if shortcut is not None and shortcut_norm is not None:
             straight = learned(shortcut_norm, shortcut, straight, planes)
         return join(straight, way)
 

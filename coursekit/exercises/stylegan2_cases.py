@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from coursekit.core.runtime import generator as random
 
-Make = Callable[[], tuple[object, ...]]
+Make = Callable[[], tuple[Any, ...]]
 
 
 def normal(*shape: int, seed: int, shift: float = 0.3) -> Tensor:

@@ -214,13 +214,13 @@ def path_by_rows(synthesis: Map, w: Tensor, noise: Tensor, mean: float) -> Tenso
 
 
 def path_by_each(synthesis: Map, w: Tensor, noise: Tensor, mean: float) -> Tensor:
-    total = 0.0
+    penalties = []
     for one, y in zip(w.split(1), noise, strict=True):
         image = synthesis(one)[0]
         scalar = (image * y).sum() / image[0].numel() ** 0.5
         slope = torch.autograd.grad(scalar, one, create_graph=True)[0]
-        total = total + (slope.square().sum().sqrt() - mean) ** 2
-    return total / len(w)
+        penalties.append((slope.square().sum().sqrt() - mean) ** 2)
+    return torch.stack(penalties).mean()
 
 
 def _sign_of_the_noise(

@@ -44,7 +44,7 @@ def _large_mean() -> tuple[Tensor]:
     return (_random(2, 4, 5, 6, seed=4) + offsets,)
 
 
-def _grams() -> tuple[Tensor, Tensor]:
+def _grams() -> tuple[Tensor, ...]:
     return tuple(losses.gram_matrix(_random(3, 5, 4, 6, seed=seed) * (1 + seed)) for seed in (0, 1))
 
 

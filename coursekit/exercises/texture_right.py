@@ -113,7 +113,7 @@ def style_by_picture(gram: Tensor, target: Tensor) -> Tensor:
     for number, mine in enumerate(gram):
         gap = mine - target[number % len(target)]
         terms.append(torch.einsum("ij,ij->", gap, gap) / (2 * gram.shape[1]) ** 2)
-    return sum(terms) / len(terms)
+    return torch.stack(terms).mean()
 
 
 STYLE = (

@@ -166,7 +166,9 @@ Stack: TypeAlias = "Sequence[Tensor]"
 
 
 def shares_not_scaled(transformed: Stack, shares: Sequence[float]) -> Tensor:
-    return sum(share * each for share, each in zip(shares, transformed, strict=True))
+    return torch.stack([share * each for share, each in zip(shares, transformed, strict=True)]).sum(
+        0
+    )
 
 
 def equal_shares(transformed: Stack, shares: Sequence[float]) -> Tensor:
@@ -189,36 +191,38 @@ def divided_by_count(transformed: Stack, shares: Sequence[float]) -> Tensor:
 # --- Masks
 
 
-def masked(prepare: Callable[[Tensor, Sequence[int]], Tensor]) -> Callable[..., Tensor]:
+def masked(prepare: Callable[[Tensor, tuple[int, int]], Tensor]) -> Callable[..., Tensor]:
     def function(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
-        share = prepare(mask, inside.shape[-2:])
+        height, width = inside.shape[-2:]
+        share = prepare(mask, (height, width))
         return share * inside + (1 - share) * outside
 
     return function
 
 
-def inverted(mask: Tensor, size: Sequence[int]) -> Tensor:
-    return 1 - resize(mask, list(size)).clamp(0, 1)
+def inverted(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    return 1 - resize(mask, size).clamp(0, 1)
 
 
-def nearest(mask: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(mask, list(size), mode="nearest")
+def nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(mask, size, mode="nearest")
 
 
-def not_averaged(mask: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(mask, list(size), mode="bilinear")
+def not_averaged(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(mask, size, mode="bilinear")
 
 
-def hardened(mask: Tensor, size: Sequence[int]) -> Tensor:
-    return (resize(mask, list(size)) > 0.5).float()
+def hardened(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    return (resize(mask, size) > 0.5).float()
 
 
-def turned(mask: Tensor, size: Sequence[int]) -> Tensor:
-    return resize(mask, [size[1], size[0]]).clamp(0, 1).mT
+def turned(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    return resize(mask, (size[1], size[0])).clamp(0, 1).mT
 
 
 def pasted_on_nothing(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
-    return resize(mask, inside.shape[-2:]).clamp(0, 1) * inside
+    height, width = inside.shape[-2:]
+    return resize(mask, (height, width)).clamp(0, 1) * inside
 
 
 def outside_everywhere(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
