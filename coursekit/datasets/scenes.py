@@ -129,8 +129,8 @@ def scenes(count: int = 4000, size: int = 64, *, seed: int = 0) -> base.Dataset:
 
 
 def _fields(factors: Factors, size: int) -> base.Fields:
-    day, night, labels = render(factors, size, night=True)
-    assert night is not None
+    day, night, labels = render(factors, size)
+    assert night is not None  # that is the default
     return {"image": day, "night": night, "labels": labels, **factors}
 
 

@@ -36,11 +36,9 @@ def mixed(transform: Callable[[Grams, Sequence[float]], Sequence[float]]) -> Cal
     """Gram matrices summed with shares that are wrong."""
 
     def wrong(grams: Grams, weights: Sequence[float]) -> dict[str, Tensor]:
-        shares = transform(grams, weights)
+        pairs = list(zip(transform(grams, weights), grams, strict=True))
         return {
-            name: torch.stack([s * each[name] for s, each in zip(shares, grams, strict=True)]).sum(
-                0
-            )
+            name: torch.stack([share * each[name] for share, each in pairs]).sum(0)
             for name in grams[0]
         }
 

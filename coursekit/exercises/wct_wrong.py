@@ -166,9 +166,8 @@ Stack: TypeAlias = "Sequence[Tensor]"
 
 
 def shares_not_scaled(transformed: Stack, shares: Sequence[float]) -> Tensor:
-    return torch.stack([share * each for share, each in zip(shares, transformed, strict=True)]).sum(
-        0
-    )
+    pairs = zip(shares, transformed, strict=True)
+    return torch.stack([share * each for share, each in pairs]).sum(0)
 
 
 def equal_shares(transformed: Stack, shares: Sequence[float]) -> Tensor:
