@@ -92,6 +92,8 @@ def real_at(images: Tensor, stage: Stage) -> Tensor:
 class Feed:
     """Endless real images for every level of a schedule, that a checkpoint can go on from.
 
+    Each resolution has batches of its own size (appendix A.1).
+
     Args:
         data: with ``"image"`` (N, C, S, S), S at least the last resolution.
         schedule: whose batch sizes to use.
@@ -194,7 +196,7 @@ def discriminator_step(
 def generator_step(
     critic: nn.Module, optimiser: torch.optim.Optimizer, fake: Tensor, stage: Stage
 ) -> dict[str, Tensor]:
-    """One step of the generator: up the critic's slope.
+    """One step of the generator: up the critic's slope, −E[D(G(z))] (appendix A.1).
 
     Args:
         critic: it is only asked; its weights get no gradient.
@@ -214,11 +216,12 @@ def generator_step(
 # --- The game ------------------------------------------------------------------------------------
 
 
-class GrowingEMA(training.EMA):
-    """An average of the generator's weights in which every level has its own age.
+class GrowingEMA(training.EMA[Generator]):
+    """An average of the generator's weights (appendix A.1) in which every level has its own age.
 
-    Layers that have not been used yet are left alone. When they come in, their average forgets
-    what it began with as quickly as that of the first layers did.
+    Layers that have not been used yet are left alone. Differs from Karras et al. 2018, whose decay
+    is 0.999 from the first step: here the average of layers that come in late forgets what it
+    began with as quickly as that of the first layers did.
 
     Attributes:
         resolution: how far the generator has grown; the game sets it.
@@ -251,7 +254,7 @@ class GrowingEMA(training.EMA):
         self.resolution, self.ages = state["resolution"], dict(state["ages"])
 
 
-def _of(generator: nn.Module, resolution: int) -> list[nn.Parameter]:
+def _of(generator: Generator, resolution: int) -> list[nn.Parameter]:
     """The parameters of one level."""
     parts = generator.blocks[str(resolution)], generator.to_rgb[str(resolution)]
     return [parameter for part in parts for parameter in part.parameters()]
@@ -265,22 +268,23 @@ def networks(
     precision: str = "float32",
     device: torch.device | str = "cpu",
 ) -> tuple[Generator, Critic]:
-    """A generator and a critic of the same widths, with the same ingredients.
+    """A generator and a critic of the same widths (Table 2), with the same ingredients.
 
     Their features lie in memory channel by channel at each pixel, where average pooling and its
     gradient are several times as fast on a CPU.
     """
     made = Generator(widths, latent=latent, rules=rules, precision=precision)
     judge = Critic(widths, rules=rules, precision=precision)
-    layout = {"device": torch.device(device), "memory_format": torch.channels_last}
-    return made.to(**layout), judge.to(**layout)
+    for network in (made, judge):
+        network.to(device).to(memory_format=torch.channels_last)
+    return made, judge
 
 
 @dataclass
 class Game:
     """Both networks, their optimisers, and the step that plays one round at its place.
 
-    The generator takes one step for one of the critic, as in the paper (n_critic = 1).
+    The generator takes one step for one of the critic (n_critic = 1, appendix A.1).
 
     Attributes:
         generator, critic: networks that hold all resolutions of the schedule.
@@ -313,16 +317,16 @@ class Game:
         self.ema = GrowingEMA(self.generator, self.ema_decay)
         self.place, self.recorder = self.schedule.at(1), recording.Recorder()
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """What `core.training.run` has to keep."""
         names = ("generator", "critic", "g_optimiser", "d_optimiser", "ema")
         return {name: getattr(self, name) for name in names}
 
-    def step(self, number: int, feed: Feed) -> dict[str, Tensor]:
+    def step(self, number: int, feed: Feed) -> training.Terms:
         """One round at the place that the schedule gives to step ``number``, from 1."""
         return self.play(self.schedule.at(number), feed)
 
-    def play(self, place: Place, feed: Feed) -> dict[str, Tensor]:
+    def play(self, place: Place, feed: Feed) -> training.Terms:
         """One round: the critic's step, then the generator's, on the same latent vectors.
 
         Args:
@@ -345,7 +349,7 @@ class Game:
         return terms | generator_step(self.critic, self.g_optimiser, fake, stage)
 
 
-def train(game: Game, feed: Feed, **options: object) -> training.TrainingResult:
+def train(game: Game, feed: Feed, **options: Any) -> training.TrainingResult:
     """Play the game along its schedule.
 
     Args:
@@ -375,7 +379,10 @@ def train(game: Game, feed: Feed, **options: object) -> training.TrainingResult:
 
 
 def frame(generator: nn.Module, latent: Tensor, stage: Stage, size: int) -> Tensor:
-    """Samples at a stage, their pixels enlarged to ``size``: (N, C, size, size) in [0, 1]."""
+    """Samples at a stage, their pixels enlarged to ``size``: (N, C, size, size) in [0, 1].
+
+    Source: none; pictures for a film.
+    """
     images = dcgan.to_unit(generator(latent, stage)).clamp(0, 1)
     return F.interpolate(images, size=size, mode="nearest")
 
@@ -391,7 +398,10 @@ def samples(
 
 
 def facts(game: Game) -> dict[str, Any]:
-    """What a checkpoint's header says, so that `load_generator` can build the network again."""
+    """What a checkpoint's header says, so that `load_generator` can build the network again.
+
+    Source: none; settings as plain values.
+    """
     widths = asdict(game.generator.widths)
     rules = asdict(game.generator.rules)
     levels = [list(level) for level in game.schedule.levels]

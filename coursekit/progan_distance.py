@@ -30,19 +30,23 @@ def _smooth(x: Tensor, gain: float = 1.0) -> Tensor:
 
 
 def halve(x: Tensor) -> Tensor:
-    """(N, C, H, W) → (N, C, H/2, W/2): smooth, then every second pixel."""
+    """(N, C, H, W) → (N, C, H/2, W/2): smooth, then every second pixel.
+
+    REDUCE of Burt & Adelson 1983."""
     return _smooth(x)[:, :, ::2, ::2]
 
 
 def double(x: Tensor) -> Tensor:
-    """(N, C, H, W) → (N, C, 2H, 2W): zeros between the pixels, then smooth with a gain of 4."""
+    """(N, C, H, W) → (N, C, 2H, 2W): zeros between the pixels, then smooth with a gain of 4.
+
+    EXPAND of Burt & Adelson 1983."""
     wide = x.new_zeros(*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
     wide[:, :, ::2, ::2] = x
     return _smooth(wide, gain=4.0)
 
 
 def laplacian_pyramid(images: Tensor, levels: int) -> list[Tensor]:
-    """What each halving loses, finest first, and what is left at the end.
+    """What each halving loses, finest first, and what is left at the end (Burt & Adelson 1983).
 
     Adding up from the end, `double` by `double`, gives the images back exactly.
 
@@ -68,7 +72,7 @@ def laplacian_pyramid(images: Tensor, levels: int) -> list[Tensor]:
 
 
 def patches(images: Tensor, count: int, random: torch.Generator) -> Tensor:
-    """``count`` random neighbourhoods of 7×7 pixels an image: (N · count, C, 7, 7).
+    """``count`` random neighbourhoods of 7×7 pixels an image: (N · count, C, 7, 7) (section 5).
 
     Raises:
         ShapeError: images smaller than a patch.
@@ -85,7 +89,9 @@ def patches(images: Tensor, count: int, random: torch.Generator) -> Tensor:
 
 
 def standardise(found: Tensor) -> Tensor:
-    """Patches (M, C, 7, 7) as vectors (M, C · 49), each colour with mean 0 and deviation 1."""
+    """Patches (M, C, 7, 7) as vectors (M, C · 49), each colour with mean 0 and deviation 1.
+
+    As in Karras et al. 2018, section 5."""
     deviation, mean = torch.std_mean(found, dim=(0, 2, 3), keepdim=True)
     return ((found - mean) / deviation.clamp(min=1e-8)).flatten(1)
 
@@ -149,8 +155,8 @@ def swd(
 ) -> Distances:
     """The distance at every level of the pyramid, from the images' size down to 16 pixels.
 
-    A set against another half of itself does not give 0: measure that floor too. The paper uses
-    16,384 images; the floor falls with their number.
+    A set against another half of itself does not give 0: measure that floor too. Karras et al.
+    2018 (section 5) use 16,384 images; the floor falls with their number.
 
     Args:
         real, fake: equally many images (N, C, S, S) of one size, 16 · 2ⁿ pixels.
@@ -170,8 +176,8 @@ def swd(
     pyramids = [laplacian_pyramid(images.float(), levels) for images in (real, fake)]
     found = {}
     for level in zip(*pyramids, strict=True):
-        sets = [standardise(patches(images, descriptors, random)) for images in level]
-        drawn = [sliced_wasserstein(*sets, random).mean().item() for _ in range(repeats)]
+        one, other = (standardise(patches(images, descriptors, random)) for images in level)
+        drawn = [sliced_wasserstein(one, other, random).mean().item() for _ in range(repeats)]
         estimate = mean_interval([1000 * each for each in drawn], name="SWD × 1000")
         found[level[0].shape[-1]] = estimate
     return Distances(found)

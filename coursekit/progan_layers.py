@@ -29,7 +29,7 @@ def equalised_scale(fan_in: int, gain: float = HE) -> float:
 
 
 class EqualisedLinear(nn.Module):
-    """A linear layer with an equalised learning rate: (N, before) → (N, after).
+    """A linear layer with an equalised learning rate (section 4.1): (N, before) → (N, after).
 
     Args:
         before, after: sizes.
@@ -63,7 +63,7 @@ class EqualisedLinear(nn.Module):
 
 
 class EqualisedConv2d(nn.Module):
-    """A convolution with an equalised learning rate, zero padding that keeps the size.
+    """A convolution with an equalised learning rate (section 4.1); its padding keeps the size.
 
     Args:
         before, after: channels.

@@ -16,13 +16,14 @@ from torch.nn import functional as F
 
 from coursekit.core import training
 from coursekit.core.errors import SettingError, ShapeError
+from coursekit.dcgan_networks import LatentGenerator
 from coursekit.progan_layers import EqualisedConv2d, minibatch_stddev, pixel_norm
 
 LATENT = 512
 
 
 class Stage(NamedTuple):
-    """How far the networks have grown.
+    """How far the networks have grown (section 2).
 
     Attributes:
         resolution: of the images, in pixels.
@@ -115,7 +116,7 @@ def fade(old: Tensor, new: Tensor, alpha: float | Tensor) -> Tensor:
 
 
 class Conv(nn.Module):
-    """A convolution with what follows it: LeakyReLU, and in the generator pixel norm.
+    """A convolution with what follows it in Table 2: LeakyReLU, and in the generator pixel norm.
 
     Args:
         before, after: channels.
@@ -154,17 +155,20 @@ def convolution(
     gain: float = math.sqrt(2),
     padding: int | None = None,
 ) -> nn.Module:
-    """A convolution with an equalised learning rate, or with He's weights and the usual one."""
+    """A convolution with an equalised learning rate (section 4.1), or with the usual one.
+
+    With the usual one its weights begin as He et al. 2015 have them.
+    """
     if rules.equalised:
         return EqualisedConv2d(before, after, kernel, gain=gain, padding=padding)
     padding = (kernel - 1) // 2 if padding is None else padding
     plain = nn.Conv2d(before, after, kernel, padding=padding)
     nn.init.normal_(plain.weight, 0.0, gain / math.sqrt(before * kernel**2))
-    nn.init.zeros_(plain.bias)
+    nn.init.zeros_(plain.get_parameter("bias"))
     return plain
 
 
-class Generator(nn.Module):
+class Generator(LatentGenerator):
     """z (N, latent) → images (N, C, r, r) at the stage's resolution r; about [-1, 1], no tanh.
 
     With the defaults (1024 pixels) it has 23.1 M parameters besides the layers to RGB of lower

@@ -18,7 +18,7 @@ BATCHES = {4: 16, 8: 16, 16: 16, 32: 16, 64: 16, 128: 16, 256: 14, 512: 6, 1024:
 
 
 class Level(NamedTuple):
-    """One resolution of a training: a row of the schedule.
+    """One resolution of a training: a row of the schedule (appendix A.1).
 
     Attributes:
         resolution: of the images, in pixels.
@@ -41,6 +41,8 @@ class Level(NamedTuple):
 class Place(NamedTuple):
     """Where a step of the training stands.
 
+    Source: none; holds values.
+
     Attributes:
         level: the row of the schedule.
         stage: resolution and α.
@@ -54,7 +56,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the networks grow, as data: one `Level` a resolution, each twice the one before.
+    """How the networks grow (section 2), as data: one `Level` a resolution, twice the one before.
 
     What a step does follows from its number alone, so that a training can stop anywhere.
 
@@ -149,7 +151,10 @@ def published(size: int = 1024) -> Schedule:
 
 
 def thinned(timeline: Timeline, schedule: Schedule, count: int) -> Timeline:
-    """At most ``count`` frames of each level of the schedule, and what stood at the beginning."""
+    """At most ``count`` frames of each level of the schedule, and what stood at the beginning.
+
+    Source: none; shortens a film.
+    """
     kept = [each for each in timeline.frames if each[0] == 0]
     for level in schedule.levels:
         mine = [each for each in timeline.frames if each[0] and schedule.at(each[0]).level == level]

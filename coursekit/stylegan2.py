@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -137,7 +138,7 @@ def mixed_styles(
 def discriminator_step(
     discriminator: nn.Module, optimiser: torch.optim.Optimizer, real: Tensor, fake: Tensor
 ) -> dict[str, Tensor]:
-    """One step of the discriminator on the logistic loss.
+    """One step of the discriminator on the logistic loss (2020, appendix B).
 
     Args:
         discriminator: images (N, C, H, W) in [-1, 1] → logits (N,).
@@ -175,7 +176,7 @@ def r1_step(
 def generator_step(
     discriminator: nn.Module, optimiser: torch.optim.Optimizer, fake: Tensor
 ) -> dict[str, Tensor]:
-    """One step of the generator on the non-saturating loss.
+    """One step of the generator on the non-saturating loss (2020, appendix B).
 
     Args:
         discriminator: it is only asked; its weights get no gradient.
@@ -198,7 +199,7 @@ def path_length_step(
     styles: Tensor,
     weight: float,
 ) -> dict[str, Tensor]:
-    """One step of the generator on the path length penalty alone.
+    """One step of the generator on the path length penalty alone (2020, section 3.2).
 
     Args:
         generator: its synthesis network is used.
@@ -219,7 +220,7 @@ def path_length_step(
 
 @dataclass
 class Game:
-    """Both networks, their optimisers, and the step that plays one round.
+    """Both networks, their optimisers, and the step that plays one round (2020, appendix B).
 
     Attributes:
         generator, discriminator: the networks.
@@ -248,25 +249,23 @@ class Game:
                 f"r1_every={self.r1_every}, path_every={self.path_every} and "
                 f"ema_images={self.ema_images} must be positive; a weight of 0 leaves a term out."
             )
-        self.learning_rates = {}
-        for name, network, every in (
-            ("g", self.generator, self.path_every if self.path_weight else 0),
-            ("d", self.discriminator, self.r1_every if self.r1 else 0),
-        ):
-            rate, betas = lazy(self.learning_rate, (0.0, 0.99), every)
-            self.learning_rates[name] = rate
-            setattr(self, f"{name}_optimiser", torch.optim.Adam(network.parameters(), rate, betas))
+        rate, betas = self.learning_rate, (0.0, 0.99)
+        g_rate, g_betas = lazy(rate, betas, self.path_every if self.path_weight else 0)
+        d_rate, d_betas = lazy(rate, betas, self.r1_every if self.r1 else 0)
+        self.g_optimiser = torch.optim.Adam(self.generator.parameters(), g_rate, g_betas)
+        self.d_optimiser = torch.optim.Adam(self.discriminator.parameters(), d_rate, d_betas)
+        self.learning_rates = {"g": g_rate, "d": d_rate}
         self.path_length = PathLength().to(self.generator.mapping.w_avg.device)
         self.recorder = recording.Recorder()
         # Differs from the paper in nothing but the unit: a decay for each step, from `step`.
         self.ema = training.EMA(self.generator)
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """What `core.training.run` has to keep."""
         names = ("generator", "discriminator", "g_optimiser", "d_optimiser", "path_length", "ema")
         return {name: getattr(self, name) for name in names}
 
-    def step(self, number: int, real: Tensor) -> dict[str, Tensor]:
+    def step(self, number: int, real: Tensor) -> training.Terms:
         """One round: D, and now and then R1; then G, and now and then the path length.
 
         Args:
@@ -302,8 +301,8 @@ class Game:
 
     def slow_down(self, share: float) -> None:
         """Set both learning rates to this share of what they were at the beginning."""
-        for name, rate in self.learning_rates.items():
-            recording.set_rate(getattr(self, f"{name}_optimiser"), rate * share)
+        recording.set_rate(self.g_optimiser, self.learning_rates["g"] * share)
+        recording.set_rate(self.d_optimiser, self.learning_rates["d"] * share)
 
 
 def train(
@@ -311,7 +310,15 @@ def train(
     batches: training.Batches,
     *,
     rate: Callable[[int], float] | None = None,
-    **options: object,
+    **options: Any,
 ) -> training.TrainingResult:
     """Play the game on the images of a data set; arguments as for `dcgan.train`."""
-    return dcgan.train(game, batches, rate=rate, **options)
+    shown = dcgan.sample_latent(16, game.generator.latent, seed=1).to(batches.device)
+    options.setdefault("preview", lambda: dcgan.to_unit(game.ema.module(shown)))
+
+    def step(number: int) -> training.Terms:
+        if rate is not None:
+            game.slow_down(rate(number))
+        return game.step(number, next(batches)["image"])
+
+    return training.run(step, game.state() | {"batches": batches}, **options)

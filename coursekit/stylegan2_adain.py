@@ -4,13 +4,16 @@ StyleGAN's block (Karras et al. 2019) is `StyledConv` with ``block="adain"``; it
 learned constant, as StyleGAN2's does. `VARIANTS` are the steps of the revision as settings of the
 same code. The rest looks for droplets: places that dominate the statistics of a whole map, with
 which a generator gets signal strength past AdaIN (Karras et al. 2020, section 2).
+
+Source: none; measures of this course.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +51,7 @@ class Variant:
     mixing: float = 0.9
 
 
-_PLAIN = {"output": "plain", "critic": "plain", "r1": 0.0, "path_weight": 0.0}
+_PLAIN: dict[str, Any] = {"output": "plain", "critic": "plain", "r1": 0.0, "path_weight": 0.0}
 VARIANTS: Mapping[str, Variant] = {
     "Z → AdaIN": Variant(block="adain", mapping_layers=0, **_PLAIN),
     "+ mapping network": Variant(block="adain", **_PLAIN),
@@ -65,7 +68,7 @@ def make_game(
     latent: int = 128,
     precision: str = "float32",
     device: torch.device | str = "cpu",
-    **settings: object,
+    **settings: Any,
 ) -> stylegan2.Game:
     """The networks and the game of a variant; ``settings`` are `stylegan2.Game`'s other ones."""
     generator = Generator(
@@ -78,7 +81,8 @@ def make_game(
     ).to(device)
     critic = stylegan2.Discriminator(sizes, critic=variant.critic, precision=precision).to(device)
     terms = {"r1": variant.r1, "path_weight": variant.path_weight, "mixing": variant.mixing}
-    return stylegan2.Game(generator, critic, **terms | settings)
+    settings = terms | settings
+    return stylegan2.Game(generator, critic, **settings)
 
 
 # --- How much one place dominates a map ----------------------------------------------------------
@@ -122,7 +126,7 @@ def activations(generator: Generator, styles: Tensor, *, noise: str = "const") -
     """What every styled layer gives, (N, C, H, W) by name (``"b16.conv0"``), on the CPU."""
     found: dict[str, Tensor] = {}
 
-    def keep(name: str) -> object:
+    def keep(name: str) -> Callable[[Any, Any, Tensor], None]:
         return lambda layer, inputs, output: found.__setitem__(name, output.float().cpu())
 
     layers = noisy_layers(generator.synthesis)
@@ -160,6 +164,8 @@ def find_droplets(
 ) -> list[Droplets]:
     """`dominance` in every styled layer, the coarsest first; maps below 16 pixels are left out.
 
+    Karras et al. 2020, section 2, see droplets from 64 pixels on.
+
     Args:
         generator: of either block.
         count: pictures.
@@ -186,7 +192,10 @@ def _droplets(name: str, maps: Tensor, window: int) -> Droplets:
 
 
 def with_spike(maps: Tensor, height: float, place: tuple[int, int] = (0, 0)) -> Tensor:
-    """The same maps with one pixel raised by ``height`` times the map's standard deviation."""
+    """The same maps with one pixel raised by ``height`` times the map's standard deviation.
+
+    The strong, local spike that Karras et al. 2020, section 2, suspect.
+    """
     spiked = maps.clone()
     row, column = place
     spiked[:, :, row, column] += height * maps.std(dim=(2, 3), unbiased=False)
@@ -217,7 +226,8 @@ def study_spike(
 
     AdaIN divides a map by its own standard deviation: a pixel that is large enough decides it, and
     the generator chooses by its height how strong everything else comes out. Demodulation divides
-    by what the weights would give for unit-variance inputs: a pixel changes nothing but itself.
+    by what the weights would give for unit-variance inputs: a pixel changes nothing but itself
+    (Karras et al. 2020, section 2).
     """
     random = runtime.generator(seed)
     maps = torch.randn(1, 16, size, size, generator=random)

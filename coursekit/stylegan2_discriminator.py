@@ -22,7 +22,9 @@ CRITICS = ("residual", "plain")
 
 
 class Conv(nn.Module):
-    """A convolution with equalised learning rate and gain 1; halves the size with ``down``.
+    """A convolution with equalised learning rate (Karras et al. 2018, section 4.1) and gain 1.
+
+    With ``down`` the result is half as high and wide.
 
     Args:
         before, after: channels.
@@ -102,7 +104,10 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Epilogue(nn.Module):
-    """The discriminator's end at 4×4: minibatch standard deviation, a convolution, two layers."""
+    """The discriminator's end at 4×4: minibatch standard deviation, a convolution, two layers.
+
+    As in Karras et al. 2018, Table 2.
+    """
 
     def __init__(self, width: int, group: int) -> None:
         super().__init__()

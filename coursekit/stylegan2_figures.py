@@ -131,6 +131,8 @@ REVISION: Mapping[str, Sequence[Step]] = {
 def columns(panels: Mapping[str, Sequence[Step]], *, label: str | None = None) -> Figure:
     """Columns of boxes side by side, `GENERATORS` or `REVISION` or one's own.
 
+    Those two are after Karras et al. 2019, Figure 1, and Karras et al. 2020, Figure 2.
+
     Args:
         panels: title → steps, the first on top.
         label: a line at the foot.

@@ -26,7 +26,7 @@ _SCALED_UP_TO = 32  # pixels a side, on a CPU; above it the weights are the smal
 
 
 def filter_2d(taps: Sequence[float] = TAPS) -> Tensor:
-    """The separable low-pass filter as a matrix (K, K) that sums to 1.
+    """The separable low-pass filter (2019, appendix C) as a matrix (K, K) that sums to 1.
 
     Raises:
         SettingError: no taps, or they sum to 0.
@@ -51,6 +51,8 @@ def upfirdn(
     ``up`` − 1 zeros follow every pixel; the result gets ``padding`` zeros before and after,
     is convolved with the kernel, and every ``down``-th pixel is kept. `upsample`, `downsample`
     and `blur` are the cases that the networks use, and faster.
+
+    Source: none; an operation of signal processing.
 
     Args:
         x: (N, C, H, W).
@@ -104,7 +106,7 @@ class _Filter(torch.autograd.Function):
         ctx.save_for_backward(kernel)
         ctx.settings, ctx.sides = (stride, padding, transposed), x.shape[2:]
         weight = kernel.to(x).expand(x.shape[1], 1, -1, -1)
-        settings = {"stride": stride, "padding": padding, "groups": x.shape[1]}
+        settings: dict[str, Any] = {"stride": stride, "padding": padding, "groups": x.shape[1]}
         if transposed:
             return F.conv_transpose2d(x, weight, output_padding=unreached, **settings)
         return F.conv2d(x, weight, **settings)
@@ -130,6 +132,8 @@ def _filter(
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     """Twice the size: zeros between the pixels, then the filter with a gain of 4, in one go.
 
+    The filter is to follow upsampling (2019, appendix C).
+
     A transposed convolution with stride 2 skips the zeros that `upfirdn` multiplies.
 
     Args:
@@ -144,7 +148,7 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def downsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """Half the size: the filter at every second pixel only.
+    """Half the size: the filter, which is to come first (2019, appendix C), at every second pixel.
 
     Args:
         x: (N, C, H, W), H and W even.
@@ -161,7 +165,10 @@ def downsample(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def blur(x: Tensor, kernel: Tensor, padding: int, gain: float = 1.0) -> Tensor:
-    """The filter alone: (N, C, H, W) → (N, C, H + 2·padding − K + 1, and W likewise)."""
+    """The filter alone: (N, C, H, W) → (N, C, H + 2·padding − K + 1, and W likewise).
+
+    As in Karras et al. 2019, appendix C, before and after changes of size.
+    """
     return _filter(x, kernel.flip(0, 1) * gain, padding=padding)
 
 
@@ -291,6 +298,8 @@ def adain(x: Tensor, scale: Tensor, bias: Tensor, epsilon: float = 1e-8) -> Tens
 
 def activate(x: Tensor, bias: Tensor | None = None, gain: float = math.sqrt(2)) -> Tensor:
     """LeakyReLU(x + bias) · gain: the gain keeps the variance, so that no weight has to.
+
+    √2 is the gain of He et al. 2015, who put it into the weights.
 
     Args:
         x: (N, C, …).

@@ -2,6 +2,8 @@
 
 The factors of rendered faces are known, and the course's recogniser reads them off generated
 pictures: what Karras et al. 2019 (section 4) ask of Z and W is answered with intervals.
+
+Source: none; measures of this course.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ def sampler(generator: Generator) -> metrics.Generate:
 def fid(
     generator: Generator, real: metrics.RealStatistics, *, count: int = 2000, draws: int = 3
 ) -> Score:
-    """FID with an interval over draws and the extractor's name; no truncation."""
+    """FID (Heusel et al. 2017) with an interval over draws, and the extractor's name; ψ = 1."""
     return metrics.fid_of(sampler(generator), real, count=count, draws=draws)
 
 
@@ -208,7 +210,10 @@ def separability(
 
 
 def certain_sides(recogniser: Recogniser, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """By attribute: indices of the more certain half of the images, and their side, 0 or 1."""
+    """By attribute: indices of the more certain half of the images, and their side, 0 or 1.
+
+    As in Karras et al. 2019, section 4.2.
+    """
     read, likely = recogniser.predict(images), recogniser.probabilities(images)
     found = {}
     for name, kind in recogniser.spec.items():
@@ -261,7 +266,10 @@ def _judged(
 
 
 def conditional_entropy(truth: np.ndarray, said: np.ndarray) -> float:
-    """H(Y | X) in nats: how much is unknown about the truth (0/1) once the prediction is known."""
+    """H(Y | X) in nats: how much is unknown about the truth (0/1) once the prediction is known.
+
+    Karras et al. 2019, section 4.2.
+    """
     total = 0.0
     for each in (0, 1):
         there = truth[said == each]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ OUTPUTS = ("skip", "plain")
 @dataclass(frozen=True)
 class Sizes:
     """How large the networks are; the defaults are NVIDIA's for 256 pixels.
+
+    Source: none; the settings of the published code.
 
     Attributes:
         size: of the image in pixels, 4 · 2ⁿ.
@@ -65,7 +68,7 @@ PUBLISHED = Sizes()
 
 
 class Linear(nn.Module):
-    """A linear layer with equalised learning rate, by default with a gain of 1.
+    """A linear layer with equalised learning rate (Karras et al. 2018, section 4.1) and gain 1.
 
     Args:
         before, after: sizes.
@@ -200,7 +203,10 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """A modulated 1×1 convolution to the image's channels, without demodulation or activation."""
+    """A modulated 1×1 convolution to the image's channels, without demodulation or activation.
+
+    tRGB in Karras et al. 2020, Figure 7.
+    """
 
     def __init__(self, before: int, channels: int, latent: int) -> None:
         super().__init__()
@@ -218,6 +224,8 @@ class ToRGB(nn.Module):
 
 class SynthesisBlock(nn.Module):
     """One resolution of the synthesis network: two layers (one at 4×4) and an image.
+
+    Karras et al. 2020, Figure 7b, or one resolution of 7a without the image.
 
     Args:
         before, after: channels; the first block, which begins from a constant, has ``before`` 0.
@@ -333,12 +341,14 @@ class Synthesis(nn.Module):
                 f"Styles are {tuple(styles.shape)}; give (N, {self.latent}) or (N, {self.count}, "
                 f"{self.latent})."
             )
-        x, image, first = None, None, 0
+        x: Any = None  # the first block has a constant of its own
+        image: Any = None
+        first = 0
         with training.autocast(styles.device, self.precision):
             for resolution in self.sizes.resolutions:
                 block = self.get_submodule(f"b{resolution}")
                 x, image = block(x, image, styles[:, first:], noise)
-                first += len(block.layers)
+                first += 1 if resolution == 4 else 2  # its 3×3 convolutions
         return image.float()
 
 

@@ -225,7 +225,10 @@ class _Search:
 
 
 def noisy_layers(synthesis: Synthesis) -> dict[str, StyledConv]:
-    """The layers that add noise, by name."""
+    """The layers that add noise, by name.
+
+    Source: none; asks a network what it has.
+    """
     named: dict[str, nn.Module] = dict(synthesis.named_modules())
     return {name: layer for name, layer in named.items() if isinstance(layer, StyledConv)}
 
@@ -242,6 +245,8 @@ def _own_noise(synthesis: Synthesis, count: int, fitted: bool) -> dict[str, Tens
 @torch.no_grad()
 def drawn_again(generator: Generator, styles: Tensor, noise: dict[str, Tensor]) -> Tensor:
     """Pictures (N, C, S, S) in [0, 1] of styles with the noise maps of a `Projection`.
+
+    Source: none; runs a trained network.
 
     Raises:
         SettingError: a map belongs to no layer of this generator.

@@ -46,6 +46,8 @@ def pictures(
 ) -> Tensor:
     """Styles (N, latent) or (N, count, latent) → pictures (N, C, S, S) in [0, 1], on the CPU.
 
+    Source: none; runs a trained network.
+
     Args:
         generator: its synthesis network is used.
         styles: w.
@@ -61,7 +63,7 @@ def pictures(
 
 @torch.no_grad()
 def draw_w(generator: Generator, count: int, *, seed: int) -> Tensor:
-    """w = f(z) of ``count`` vectors z ~ N(0, 1): (count, latent), on the CPU."""
+    """w = f(z) (Karras et al. 2019, section 2) of z ~ N(0, 1): (count, latent), on the CPU."""
     z = dcgan.sample_latent(count, generator.latent, seed=seed)
     device = next(generator.parameters()).device
     return torch.cat([generator.mapping(some.to(device)).cpu() for some in z.split(1000)])
@@ -121,6 +123,8 @@ def style_groups(sizes: Sizes, bounds: tuple[int, int] = (8, 16)) -> dict[str, s
 def replace_layers(styles: Tensor, others: Tensor, layers: slice) -> Tensor:
     """A's styles, in some layers B's: both (N, count, latent), the batches may broadcast.
 
+    Style mixing of Karras et al. 2019, section 3.1, for any group of layers.
+
     Raises:
         ShapeError: they are not styles for each layer of one generator.
     """
@@ -175,7 +179,7 @@ def noise_deviation(
     """
     if draws < 2:
         raise SettingError(f"{draws=}: a deviation needs two or more.")
-    total, squares = 0.0, 0.0
+    total = squares = torch.zeros((), dtype=torch.float64)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for _ in range(draws):
@@ -212,8 +216,8 @@ def noise_only_at(generator: Generator, resolutions: Collection[int]) -> Iterato
 def walk(points: Tensor, steps: int = 8, *, closed: bool = False) -> Tensor:
     """A path in W through the rows of ``points`` (n, …): straight lines in equal steps.
 
-    In W, unlike in Z, straight lines do not leave the region that the generator was trained on:
-    nothing says that w has one length.
+    As Karras et al. 2019, section 4.1, go from w to w. Unlike in Z, straight lines do not leave the
+    region that the generator was trained on: nothing says that w has one length.
 
     Returns:
         ((n − 1) · steps + 1, …), or (n · steps, …) if it is closed: the film then has no seam.
@@ -238,6 +242,8 @@ def direction(w: Tensor, values: Tensor, *, ridge: float = 1e-2) -> Tensor:
     A ridge regression of the factor on w gives the slope β. The step Σβ / √(βᵀΣβ), with Σ the
     covariance of w, is what w's with a higher value have in common: it stays among the w's that
     the mapping network gives, as the slope alone does not.
+
+    Source: none; this course's own way.
 
     Args:
         w: (N, latent).
@@ -266,7 +272,10 @@ def direction(w: Tensor, values: Tensor, *, ridge: float = 1e-2) -> Tensor:
 
 
 def edit(w: Tensor, along: Tensor, amount: float, layers: slice = slice(None)) -> Tensor:
-    """w + amount · direction in some layers: (N, latent) or (N, count, latent)."""
+    """w + amount · direction in some layers: (N, latent) or (N, count, latent).
+
+    Source: none; a sum.
+    """
     if w.dim() == 2:
         return w + amount * along
     edited = w.clone()
@@ -302,6 +311,8 @@ def study_edit(
     seed: int = 0,
 ) -> EditStudy:
     """Move many faces along a direction and let the recogniser read what became of them.
+
+    Source: none; a measure of this course.
 
     Args:
         generator, recogniser: of faces.

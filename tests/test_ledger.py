@@ -14,9 +14,6 @@ from coursekit.core.errors import DataError, SettingError
 from coursekit.exercises import engine
 from coursekit.ledger import Entry
 
-# Topics whose docstrings still lack sources. Strict: whoever completes one takes it out here.
-UNFINISHED = ("progan", "stylegan2")
-
 MODULE = '''
 """Whitening (Li, Fang & Yang 2017); Karras et al. 2020 do without."""
 
@@ -310,13 +307,7 @@ def test_topics_are_those_of_the_exercises() -> None:
     assert ledger.TOPICS == engine.TOPICS
 
 
-@pytest.mark.parametrize(
-    "topic",
-    [
-        pytest.param(topic, marks=pytest.mark.xfail(strict=True)) if topic in UNFINISHED else topic
-        for topic in ledger.TOPICS
-    ],
-)
+@pytest.mark.parametrize("topic", ledger.TOPICS)
 def test_every_public_name_of_a_topic_has_its_entry(topic: str, whole: list[Entry]) -> None:
     """A paper or a reason in the docstring, and a test that uses it; `ledger` says how."""
     lacking = {

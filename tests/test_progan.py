@@ -315,6 +315,24 @@ def test_a_new_level_is_as_quick_as_the_first_one_was() -> None:
     torch.testing.assert_close(now[new], before[new] + 9 / 11)
 
 
+def test_the_average_follows_its_formula_and_goes_on_where_it_stopped() -> None:
+    network = small_game().generator
+    average = progan.GrowingEMA(network, decay=0.25)
+    average.resolution, wanted = 8, values(network)["blocks.8.0.conv.weight"]
+    for age in (1, 2, 3, 4):
+        with torch.no_grad():
+            network.blocks["8"][0].conv.weight += age
+        kept = min(0.25, (1 + age) / (10 + age))  # 2/11, then 3/12 and the decay itself
+        wanted = kept * wanted + (1 - kept) * network.blocks["8"][0].conv.weight.detach()
+        average.update()
+        torch.testing.assert_close(average.module.blocks["8"][0].conv.weight, wanted)
+    resumed = progan.GrowingEMA(small_game(seed=1).generator, decay=0.25)
+    resumed.load_state_dict(average.state_dict())
+    assert (resumed.resolution, resumed.ages, resumed.updates) == (8, {4: 4, 8: 4, 16: 0}, 4)
+    for name, value in resumed.module.state_dict().items():
+        assert torch.equal(value, average.module.state_dict()[name]), name
+
+
 def test_the_average_of_a_run_at_rest_is_the_network() -> None:
     game = small_game()
     game.ema.resolution = 16
@@ -392,6 +410,16 @@ def test_a_thinned_film_keeps_every_level() -> None:
 
 
 # --- Samples and checkpoints
+
+
+def test_a_frame_repeats_its_pixels() -> None:
+    def drawn(latent: Tensor, stage: Stage) -> Tensor:
+        assert stage == Stage(2, 0.5)
+        return latent.view(1, 1, 2, 2)
+
+    shown = progan.frame(drawn, torch.tensor([-1.0, 0.0, 1.0, 3.0]), Stage(2, 0.5), 4)
+    rows = [[0, 0, 0.5, 0.5], [0, 0, 0.5, 0.5], [1, 1, 1, 1], [1, 1, 1, 1]]
+    assert shown.tolist() == [[rows]]  # to [0, 1], and what lies outside is clamped
 
 
 def test_samples_do_not_depend_on_the_batch() -> None:

@@ -10,7 +10,17 @@ from torch.nn import functional as F
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.runtime import generator
 from coursekit.progan_layers import EqualisedConv2d
-from coursekit.progan_networks import ALL, Critic, Generator, Ingredients, Stage, Widths, fade
+from coursekit.progan_networks import (
+    ALL,
+    Conv,
+    Critic,
+    Generator,
+    Ingredients,
+    Stage,
+    Widths,
+    convolution,
+    fade,
+)
 
 SMALL = Widths(16, base=64, most=16)
 STAGES = [Stage(4), Stage(8, 0.3), Stage(8), Stage(16, 0.7), Stage(16)]
@@ -112,6 +122,38 @@ def test_the_learning_rate_is_equalised_or_not_and_the_start_is_the_same_in_kind
     assert 0.5 < spread[0] / spread[1] < 2
     assert made.blocks["16"][1].conv.weight.std() > 0.9
     assert plain.blocks["16"][1].conv.weight.std() < 0.3
+
+
+def test_a_convolution_begins_alike_with_and_without_the_equalised_rate() -> None:
+    """What differs is where the constant gain / √fan_in stands: outside the weights, or in them."""
+    torch.manual_seed(0)
+    equalised = convolution(16, 32, 3, ALL, gain=1.5)
+    plain = convolution(16, 32, 3, Ingredients(equalised=False), gain=1.5)
+    assert isinstance(equalised, EqualisedConv2d) and isinstance(plain, nn.Conv2d)
+    assert float(equalised.weight.detach().std()) == pytest.approx(1, rel=0.05)
+    assert float(plain.weight.detach().std()) == pytest.approx(1.5 / 12, rel=0.05)  # √(16 · 9) = 12
+    assert not plain.bias.any() and not equalised.bias.any()
+    x = torch.randn(2, 16, 5, 7, generator=generator(3))
+    by_hand = F.conv2d(x, equalised.weight * 1.5 / 12, padding=1)
+    torch.testing.assert_close(equalised(x), by_hand)
+    torch.testing.assert_close(plain(x), F.conv2d(x, plain.weight, padding=1))
+    assert convolution(16, 4, 4, ALL, padding=3)(x).shape == (2, 4, 8, 10)
+
+
+def test_what_follows_a_convolution() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, 5, 7, generator=generator(3))
+    layer = Conv(6, 4, 3, ALL)
+    found = layer(x)
+    before = layer.conv(x)
+    torch.testing.assert_close(found, torch.where(before < 0, 0.2 * before, before))
+    normalised = Conv(6, 4, 3, ALL, normalise=True)
+    normalised.load_state_dict(layer.state_dict())
+    length = found.square().mean(dim=1, keepdim=True).sqrt()
+    torch.testing.assert_close(normalised(x), found / length, rtol=1e-4, atol=1e-5)
+    without = Conv(6, 4, 3, Ingredients(pixel_norm=False), normalise=True)
+    without.load_state_dict(layer.state_dict())
+    assert torch.equal(without(x), found)
 
 
 def _largest(rules: Ingredients) -> float:

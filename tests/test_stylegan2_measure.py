@@ -10,8 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from coursekit import stylegan2_measure as measure
+from coursekit.core import metrics
 from coursekit.core.errors import SettingError
+from coursekit.core.estimates import proportion
 from coursekit.core.runtime import generator as random
+from coursekit.datasets.base import Dataset, Info
+from coursekit.datasets.faces import faces
 from coursekit.stylegan2_networks import Generator, Sizes
 
 SMALL = Sizes(16, base=64, most=8)
@@ -89,6 +93,20 @@ def test_path_lengths_of_the_real_network_are_computed_in_float32() -> None:
     assert fine.value == pytest.approx(coarse.value, rel=0.1)  # the step is divided out
 
 
+def test_float32_is_lent_and_given_back_after_an_error_too() -> None:
+    made = Generator(SMALL, latent=6, mapping_layers=1, precision="bfloat16").eval()
+    w = made.mapping(normal(2, 6, seed=1))
+    wanted = made.synthesis(w, noise="const")
+    with measure.in_float32(made):
+        inside = made.synthesis(w, noise="const")
+    assert not torch.equal(inside, wanted)  # bfloat16 has 8 bits of it
+    torch.testing.assert_close(inside, wanted, rtol=0.1, atol=0.1 * float(wanted.detach().std()))
+    assert torch.equal(made.synthesis(w, noise="const"), wanted)
+    with pytest.raises(ZeroDivisionError), measure.in_float32(made):
+        1 / 0  # noqa: B018
+    assert made.synthesis.precision == "bfloat16"
+
+
 # --- separability -------------------------------------------------------------------------------
 
 
@@ -159,6 +177,46 @@ def test_separability_has_both_spaces_on_the_same_attributes() -> None:
 # --- diversity ----------------------------------------------------------------------------------
 
 
+def test_a_share_compares_generated_with_real() -> None:
+    fewer = measure.Share("hair", "bob", proportion(20, 100), proportion(5, 100))
+    more = measure.Share("hair", "long", proportion(10, 100), proportion(25, 100))
+    assert (fewer.ratio, more.ratio) == pytest.approx((0.25, 2.5))
+    found = measure.Coverage([more, fewer], least=0.05)
+    assert found.lost == [fewer] and found.rarest is fewer
+
+
+class White(Linear):
+    """Every picture is white."""
+
+    class Painter(Linear.Painter):
+        def forward(self, w: Tensor, *, noise: str) -> Tensor:
+            return torch.ones(len(w), 3, 8, 8)
+
+
+def test_coverage_reads_real_and_generated_faces_with_one_recogniser(monkeypatch) -> None:
+    """Of the real ones 30 of 40 are bright, all the generated ones are."""
+
+    def real(count: int, size: int, *, seed: int) -> Dataset:
+        assert (count, size, seed) == (40, 8, measure.HELD_OUT)
+        image = torch.zeros(40, 3, 8, 8, dtype=torch.uint8)
+        image[10:] = 255
+        return Dataset(Info("toys", "toys", "none", True, "a test"), {"image": image})
+
+    class Brightness:
+        spec = {"bright": "binary"}
+
+        def predict(self, images: Tensor) -> dict[str, Tensor]:
+            return {"bright": (images.float().mean((1, 2, 3)) > 0.5).long()}
+
+    monkeypatch.setattr(measure, "faces", real)
+    found = measure.coverage(White(), Brightness(), count=40)
+    ratios = {share.value: share.ratio for share in found.shares}
+    assert ratios == pytest.approx({"no": 0.0, "yes": 40 / 30})
+    assert [share.value for share in found.lost] == ["no"]
+    rare = measure.coverage(White(), Brightness(), count=40, least=0.3)
+    assert [share.value for share in rare.shares] == ["yes"]  # dark ones are 25 %: not asked for
+
+
 def test_lost_values_are_named() -> None:
     spec = {"beard": "binary", "hair": 3, "yaw": "regression"}
     real = {
@@ -196,3 +254,18 @@ def test_fid_names_its_extractor_and_draws_from_the_random_numbers_given() -> No
     assert one.shape == (3, 3, 16, 16)
     assert torch.allclose(one, again, atol=1e-5)
     assert not torch.allclose(one, other, atol=1e-2)
+
+
+def test_fid_knows_held_out_faces_from_other_faces_and_from_no_faces() -> None:
+    """With the course's own recogniser, which is part of every checkout."""
+    real = measure.real_statistics(300, 16)
+    assert len(real) == 300
+    itself = metrics.fid(real, faces(300, 16, seed=measure.HELD_OUT).fields["image"])
+    others = metrics.fid(real, faces(300, 16, seed=measure.HELD_OUT + 1).fields["image"])
+    assert itself.value == pytest.approx(0, abs=1e-2) and itself.value < others.value
+    torch.manual_seed(0)
+    made = Generator(SMALL, latent=6, mapping_layers=1).eval().requires_grad_(False)
+    found = measure.fid(made, real, count=300, draws=2)
+    assert found.value > 10 * others.value
+    assert "faces recogniser" in found.extractor and found.real_count == 300
+    assert found.interval[0] <= found.value <= found.interval[1]

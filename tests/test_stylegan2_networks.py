@@ -11,8 +11,18 @@ from torch import Tensor, nn
 from coursekit import stylegan2_networks as networks
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.runtime import generator
-from coursekit.stylegan2_discriminator import Discriminator
-from coursekit.stylegan2_networks import Generator, Linear, Mapping, Sizes, mix
+from coursekit.stylegan2_discriminator import Conv, Discriminator, DiscriminatorBlock, Epilogue
+from coursekit.stylegan2_layers import filter_2d, upfirdn
+from coursekit.stylegan2_networks import (
+    Generator,
+    Linear,
+    Mapping,
+    Sizes,
+    Synthesis,
+    SynthesisBlock,
+    ToRGB,
+    mix,
+)
 
 SMALL = Sizes(16, base=128, most=16)
 
@@ -133,6 +143,56 @@ def test_an_adain_layer_sets_the_statistics_of_its_maps_and_a_demodulated_one_do
     assert means.std() > 0.05
 
 
+def twice(image: Tensor) -> Tensor:
+    """Zeros between the pixels, the filter, gain 4: by the definition of `upfirdn`."""
+    return upfirdn(image, filter_2d(), up=2, padding=(2, 1), gain=4.0)
+
+
+def test_an_image_layer_weighs_the_channels_by_the_style_of_each_pixel_s_sample() -> None:
+    torch.manual_seed(0)
+    layer, x, w = ToRGB(6, 3, 8), torch.randn(2, 6, 4, 5), latents(2)
+    with torch.no_grad():
+        layer.bias.copy_(torch.tensor([0.1, -0.2, 0.3]))
+    style = w @ layer.affine.weight.T / 8**0.5 + 1
+    by_hand = torch.einsum("oc,nc,nchw->nohw", layer.weight[..., 0, 0], style, x) / 6**0.5
+    by_hand = by_hand + layer.bias.view(3, 1, 1)
+    torch.testing.assert_close(layer(x, w), by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_a_block_adds_its_image_to_the_one_before_enlarged() -> None:
+    torch.manual_seed(0)
+    options = {"block": "demodulated", "to_rgb": True}
+    first, second = (
+        SynthesisBlock(before, 6, 8, size, 3, **options) for before, size in ((0, 4), (6, 8))
+    )
+    styles = torch.randn(2, 4, 8)
+    x, image = first(None, None, styles, "none")
+    again, _ = first(None, torch.zeros(2, 3, 2, 2), styles, "none")
+    assert torch.equal(x, again) and x.shape == (2, 6, 4, 4) and image.shape == (2, 3, 4, 4)
+    wide, alone = second(x, None, styles[:, 1:], "none")
+    same, both = second(x, image, styles[:, 1:], "none")
+    assert torch.equal(wide, same) and wide.shape == (2, 6, 8, 8)
+    torch.testing.assert_close(both, alone + twice(image), rtol=1e-4, atol=1e-5)
+    silent = SynthesisBlock(6, 6, 8, 8, 3, block="demodulated", to_rgb=False)
+    assert silent(x, None, styles, "none")[1] is None
+
+
+@pytest.mark.parametrize("output", networks.OUTPUTS)
+def test_the_picture_is_the_sum_of_the_images_of_all_resolutions(output: str) -> None:
+    torch.manual_seed(0)
+    synthesis, made = Synthesis(SMALL, 8, output=output), {}
+    for name, layer in synthesis.named_modules():
+        if isinstance(layer, ToRGB):
+            layer.register_forward_hook(lambda _, __, out, name=name: made.update({name: out}))
+    found = synthesis(torch.randn(2, synthesis.count, 8), noise="none")
+    wanted = {"skip": ["b4.torgb", "b8.torgb", "b16.torgb"], "plain": ["b16.torgb"]}[output]
+    assert list(made) == wanted and synthesis.count == 6
+    total = made[wanted[0]]
+    for name in wanted[1:]:
+        total = twice(total) + made[name]
+    torch.testing.assert_close(found, total, rtol=1e-4, atol=1e-5)
+
+
 # --- styles and noise ---------------------------------------------------------------------------
 
 
@@ -211,6 +271,47 @@ def test_bad_styles_and_settings() -> None:
 
 
 # --- discriminator ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kernel", "down"), [(1, False), (3, False), (1, True), (3, True)])
+def test_a_convolution_of_the_discriminator_by_hand(kernel: int, down: bool) -> None:
+    """Filter at full size, convolve, take every second pixel: the order does not matter."""
+    torch.manual_seed(0)
+    layer, x = Conv(5, 4, kernel, down=down), torch.randn(2, 5, 8, 8)
+    with torch.no_grad():
+        layer.bias.copy_(torch.tensor([0.5, -0.5, 1.0, 0.0]))
+    weight, pad = layer.weight / (5 * kernel**2) ** 0.5, kernel // 2
+    if down:
+        wide = upfirdn(x, filter_2d(), padding=(1 + pad, 1 + pad))
+        wanted = nn.functional.conv2d(wide, weight, layer.bias)[:, :, ::2, ::2]
+    else:
+        wanted = nn.functional.conv2d(x, weight, layer.bias, padding=pad)
+    wanted = torch.where(wanted < 0, 0.2 * wanted, wanted) * 2**0.5
+    torch.testing.assert_close(layer(x), wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layer(x, gain=0.5), wanted / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_a_block_of_the_discriminator_is_half_of_each_branch_in_variance() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 8, 8)
+    block = DiscriminatorBlock(6, 4, 3, "residual")
+    inside = block.fromrgb(x)
+    wanted = (block.skip(inside) + block.conv1(block.conv0(inside))) / 2**0.5
+    torch.testing.assert_close(block(x), wanted)
+    assert wanted.shape == (2, 4, 4, 4) and block.skip.bias is None
+    plain = DiscriminatorBlock(6, 4, 0, "plain")
+    assert plain.skip is None and plain.fromrgb is None
+    torch.testing.assert_close(plain(inside), plain.conv1(plain.conv0(inside)))
+
+
+def test_the_end_of_the_discriminator_sees_how_much_its_group_varies() -> None:
+    torch.manual_seed(0)
+    end, x = Epilogue(4, group=2), torch.randn(4, 4, 4, 4)
+    deviation = x.unflatten(0, (2, 2)).std(dim=0, unbiased=False).mean(dim=(1, 2, 3))  # 0, 2; 1, 3
+    channel = deviation.repeat(2).view(4, 1, 1, 1).expand(4, 1, 4, 4)
+    features = end.conv(torch.cat([x, channel], dim=1)).flatten(1)
+    torch.testing.assert_close(end(x), end.out(end.fc(features))[:, 0], rtol=1e-4, atol=1e-5)
+    assert end(x).shape == (4,)
 
 
 @pytest.mark.parametrize("critic", ["residual", "plain"])
