@@ -225,7 +225,7 @@ class ToRGB(nn.Module):
 class SynthesisBlock(nn.Module):
     """One resolution of the synthesis network: two layers (one at 4×4) and an image.
 
-    Karras et al. 2020, Figure 7b, or one resolution of 7a without the image.
+    Karras et al. 2020, Figure 7b; without the image, Karras et al. 2019, Figure 1b.
 
     Args:
         before, after: channels; the first block, which begins from a constant, has ``before`` 0.
