@@ -259,10 +259,13 @@ class _Runner:
 
     def _interrupt(self) -> None:
         self.interrupts += 1
-        if self.interrupts == 1:
-            self.stopping = asyncio.ensure_future(self.client.km.interrupt_kernel())
-        else:
+        if self.interrupts == 1 and self.client.km is not None:
+            self.stopping = asyncio.ensure_future(self._interrupt_kernel(self.client.km))
+        elif self.task is not None:
             self.task.cancel()
+
+    async def _interrupt_kernel(self, manager: Any) -> None:
+        await manager.interrupt_kernel()
 
 
 def _kernel_manager() -> Any:
@@ -305,7 +308,8 @@ def write_html(
         from nbconvert import HTMLExporter
     except ImportError as error:
         raise _packages_missing(error) from error
-    page, formulas = copy.deepcopy(notebook), []
+    page = copy.deepcopy(notebook)
+    formulas: list[str] = []
     for cell in page["cells"]:
         _prepare_cell(cell, formulas)
     exporter = HTMLExporter(embed_images=True)

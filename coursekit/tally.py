@@ -85,7 +85,8 @@ class Tally:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count one phase (setup, call or teardown) of one cell or test."""
-        row, facts = self.row(report.nodeid), dict(report.user_properties)
+        row = self.row(report.nodeid)
+        facts: dict[str, Any] = dict(report.user_properties)
         row.seconds += report.duration
         row.cells += report.when == "call"
         row.failed += report.failed
