@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -70,6 +71,16 @@ def test_every_key_has_its_own_recording(noted: list[str]) -> None:
     recorder("b", doubled, torch.ones(3))
     assert noted == ["aside", "aside", "aside", "recorded", "aside"]
     assert list(recorder.recordings) == ["a"]
+
+
+def test_a_copy_has_no_recordings(noted: list[str]) -> None:
+    recorder = Recorder()
+    for value in range(4):
+        recorder("key", doubled, torch.tensor(float(value)))
+    copied = copy.deepcopy(recorder)
+    assert recorder.recordings and not copied.recordings
+    copied("key", doubled, torch.tensor(1.0))
+    assert noted[-1] == "aside"
 
 
 def test_on_a_cpu_an_optimiser_has_plain_numbers_again() -> None:

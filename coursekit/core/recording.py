@@ -30,6 +30,10 @@ class Recorder:
         self.recordings: dict[Hashable, tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], Terms]] = {}
         self._played: dict[Hashable, int] = {}
 
+    def __deepcopy__(self, memo: object) -> Recorder:
+        """A copied game begins without recordings: they hold the weights of the first one."""
+        return Recorder()
+
     def __call__(self, key: Hashable, step: Callable[..., Terms], *inputs: Tensor) -> Terms:
         """What ``step(*inputs)`` returns.
 
