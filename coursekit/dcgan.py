@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coursekit.core import checkpoints, losses, runtime, training
+from coursekit.core import checkpoints, losses, recording, runtime, training
 from coursekit.core.errors import SettingError
 from coursekit.core.gan_doctor import gradient_norm
 from coursekit.dcgan_networks import (
@@ -250,8 +250,7 @@ class TwoPlayers(Generic[Network]):
         for optimiser, rate in zip(
             (self.g_optimiser, self.d_optimiser), self.learning_rates, strict=True
         ):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * share
+            recording.set_rate(optimiser, rate * share)
 
 
 @dataclass

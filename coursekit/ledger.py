@@ -34,24 +34,9 @@ from pathlib import Path
 
 from coursekit.core.errors import SettingError
 from coursekit.ledger_uses import Uses, parse, stand_ins
+from coursekit.topics import TOPICS
 
 PACKAGE = Path(__file__).resolve().parent
-TOPICS = (
-    "inversion",
-    "texture",
-    "gatys",
-    "fast_style",
-    "wct",
-    "dfi",
-    "dcgan",
-    "wgan",
-    "cgan",
-    "pix2pix",
-    "cyclegan",
-    "progan",
-    "stylegan2",
-    "spade",
-)
 FOUNDATIONS = ("core", "datasets")
 ROLES = {  # names, with * for any ending, that mean the same in every topic
     "train": "hands the topic's steps to core.training.run",

@@ -33,6 +33,7 @@ from coursekit.exercises.declarations import (
 from coursekit.exercises.messages import data, say
 from coursekit.exercises.results import Result
 from coursekit.exercises.running import Parts, Trial, case_name
+from coursekit.topics import TOPICS
 
 __all__ = [
     "TOPICS",
@@ -47,23 +48,6 @@ __all__ = [
     "judge",
     "of_topic",
 ]
-
-TOPICS = (
-    "inversion",
-    "texture",
-    "gatys",
-    "fast_style",
-    "wct",
-    "dfi",
-    "dcgan",
-    "wgan",
-    "cgan",
-    "pix2pix",
-    "cyclegan",
-    "progan",
-    "stylegan2",
-    "spade",
-)
 
 
 def find(id: str) -> Exercise:
