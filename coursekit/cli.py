@@ -117,7 +117,7 @@ def train(options: argparse.Namespace) -> int:
 
     recipe = recipes.find(options.topic, options.recipe)
     folder = options.folder or Path("runs") / f"{options.topic}-{options.recipe}"
-    names = ("steps", "seed", "size", "style", "photos", "begin")
+    names = ("steps", "seed", "size", "style", "photos")
     given = {name: getattr(options, name) for name in names}
     files = recipe(folder, **recipes.accepted(recipe, given))
     if not files:
@@ -257,9 +257,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     added[train].add_argument(
         "--photos", type=Path, metavar="DIR", help="a folder of photographs to train on"
-    )
-    added[train].add_argument(
-        "--begin", type=Path, metavar="FILE", help="a checkpoint to begin with"
     )
     added[train].add_argument(
         "--folder", type=Path, metavar="FOLDER", help="for its files (runs/TOPIC-NAME)"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -324,8 +324,24 @@ class Game(TwoPlayers[LatentGenerator]):
         )
 
 
+class _Playable(Protocol):
+    """What `train` asks of a game of images alone, such as topic 13's."""
+
+    generator: Any
+    ema: training.EMA[Any]
+
+    def state(self) -> dict[str, Any]:
+        """What `core.training.run` has to keep."""
+
+    def step(self, number: int, real: Tensor) -> training.Terms:
+        """One round."""
+
+    def slow_down(self, share: float) -> None:
+        """Set the learning rates to this share of what they were at the beginning."""
+
+
 def train(
-    game: Game,
+    game: _Playable,
     batches: training.Batches,
     *,
     rate: Callable[[int], float] | None = None,
@@ -346,7 +362,7 @@ def train(
     shown = sample_latent(16, game.generator.latent, seed=1).to(batches.device)
     options.setdefault("preview", lambda: to_unit(game.ema.module(shown)))
 
-    def step(number: int) -> dict[str, Tensor]:
+    def step(number: int) -> training.Terms:
         if rate is not None:
             game.slow_down(rate(number))
         return game.step(number, next(batches)["image"])

@@ -313,12 +313,4 @@ def train(
     **options: Any,
 ) -> training.TrainingResult:
     """Play the game on the images of a data set; arguments as for `dcgan.train`."""
-    shown = dcgan.sample_latent(16, game.generator.latent, seed=1).to(batches.device)
-    options.setdefault("preview", lambda: dcgan.to_unit(game.ema.module(shown)))
-
-    def step(number: int) -> training.Terms:
-        if rate is not None:
-            game.slow_down(rate(number))
-        return game.step(number, next(batches)["image"])
-
-    return training.run(step, game.state() | {"batches": batches}, **options)
+    return dcgan.train(game, batches, rate=rate, **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import pytest
 import torch
 
 from coursekit import recipes, stylegan2_measure, stylegan2_styles
-from coursekit.core import checkpoints, recognise, runtime
-from coursekit.core.errors import SettingError
+from coursekit.core import recognise, runtime
 from coursekit.core.timeline import of_topic
 from coursekit.recipes import stylegan2 as recipe
 from coursekit.stylegan2_adain import VARIANTS, Droplets
@@ -23,7 +21,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COURSEKIT_CACHE", str(tmp_path / "cache"))
     sizes = {"size": 16, "base": 64, "most": 4}
     settings = {"SIZES": sizes, "STUDY_SIZES": sizes, "LATENT": 6, "BATCH": 4, "COUNT": 8}
-    counts = {"SAMPLES": 50, "HEAD_START": 2, "STUDY_SAMPLES": 50, "STUDY_PAIRS": 4, "SHOWN": 4}
+    counts = {"SAMPLES": 50, "STUDY_SAMPLES": 50, "STUDY_PAIRS": 4, "SHOWN": 4}
     for name, value in (settings | counts | {"PRECISION": "float32"}).items():
         monkeypatch.setattr(recipe, name, value)
     monkeypatch.setattr(runtime, "best_device", lambda: torch.device("cpu"))
@@ -58,41 +56,6 @@ def test_faces_are_trained_published_and_loaded(small, unmeasured, tmp_path: Pat
     assert stylegan2_styles.pictures(generator, w).shape == (2, 3, 16, 16)
     assert float(generator.mapping.w_avg.abs().sum()) > 0
     assert of_topic("stylegan2").steps == [0, 1, 2, 3]
-
-
-def test_a_training_can_begin_with_a_trained_generator(small, unmeasured, tmp_path: Path) -> None:
-    first, _ = recipe.course(tmp_path / "first", steps=2, progress=False)
-    begun = recipe.make_game(torch.device("cpu"))
-    assert recipe._begin(begun, first) == 2
-    weights = checkpoints.read(first).weights
-    for module in (begun.generator, begun.ema.module):
-        assert all(torch.equal(module.state_dict()[name], each) for name, each in weights.items())
-    second, _ = recipe.course(tmp_path / "second", steps=3, begin=first, progress=False)
-    third, _ = recipe.course(tmp_path / "third", steps=1, begin=second, progress=False)
-    about = [checkpoints.read(file).about for file in (first, second, third)]
-    assert [(each["steps"], each["steps before"]) for each in about] == [(2, 0), (3, 2), (1, 5)]
-
-
-def test_a_head_start_is_the_discriminator_s_alone(small) -> None:
-    game = recipe.make_game(torch.device("cpu"))
-    before = copy.deepcopy(game.generator.state_dict())
-    judge = copy.deepcopy(game.discriminator.state_dict())
-    data = recipe.faces(8, 16, seed=0)
-    recipe._head_start(game, recipe.training.Batches(data, 4))
-    for name, value in before.items():
-        assert torch.equal(game.generator.state_dict()[name], value)
-    moved = game.discriminator.state_dict()
-    assert not any(torch.equal(moved[name], judge[name]) for name in judge if "weight" in name)
-
-
-def test_a_training_does_not_begin_with_another_network(
-    small, unmeasured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, _ = recipe.course(tmp_path / "first", steps=1, progress=False)
-    monkeypatch.setattr(recipe, "LATENT", 7)
-    with pytest.raises(SettingError, match="another network"):
-        recipe.course(tmp_path / "second", steps=1, begin=first, progress=False)
-    assert not (tmp_path / "second").exists()
 
 
 def test_the_study_is_one_protocol_and_is_not_done_twice(

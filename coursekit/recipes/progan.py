@@ -21,7 +21,7 @@ from coursekit.progan import Game, Ingredients, Level, Schedule, Stage, Widths
 
 SIZE, BASE, MOST, LATENT = 64, 512, 128, 128
 COUNT, HELD_OUT = 20_000, 5000  # rendered faces to train on, and to measure with
-PRECISION = "float32"  # as fast as bfloat16 on a GPU here: the layers are small
+PRECISION = "float32"
 SCHEDULE = Schedule(
     (
         Level(4, batch=16, fade=0, stable=25_488),

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from coursekit import dcgan, stylegan2, stylegan2_adain, stylegan2_measure, stylegan2_styles
 from coursekit.core import checkpoints, recognise, runtime, show, training
-from coursekit.core.errors import SettingError
 from coursekit.core.images import save_image
 from coursekit.core.metrics import RealStatistics
 from coursekit.core.perceptual import LPIPS
@@ -24,9 +23,8 @@ from coursekit.stylegan2_adain import VARIANTS, Variant
 
 SIZES = {"size": 64, "base": 1024, "most": 96}
 LATENT, BATCH, COUNT, R1 = 128, 16, 20_000, 0.2
-HEAD_START = 300  # steps that a new discriminator has beside a generator that was trained before
 SAMPLES, FRAMES = 5000, 14  # measured on; frames of the film
-PRECISION = "float32"  # as fast as bfloat16 on a GPU here: the layers are small
+PRECISION = "float32"
 
 STUDY_SIZES = {"size": 64, "base": 512, "most": 64}
 STUDY_SAMPLES, STUDY_PAIRS, SHOWN = 2000, 300, 24
@@ -39,7 +37,6 @@ def course(
     steps: int = 18_000,
     seed: int = 0,
     data: Dataset | None = None,
-    begin: Path | None = None,
     progress: bool = True,
 ) -> list[Path]:
     """Train the generator of faces at 64×64 that notebook 13 loads.
@@ -55,8 +52,6 @@ def course(
         steps: training steps.
         seed: of everything.
         data: square images of the recipe's size, instead of the rendered faces.
-        begin: a checkpoint of this recipe, whose generator to begin with instead of random weights.
-            The discriminator begins anew, and alone (`HEAD_START`).
         progress: show a progress bar.
 
     Returns:
@@ -68,9 +63,6 @@ def course(
     own, data = data is None, data or faces(COUNT, SIZES["size"], seed=seed)
     what = "rendered faces" if own else data.info.name
     batches = training.Batches(data, BATCH, seed=seed, device=device)
-    earlier = _begin(game, begin) if begin else 0
-    if begin and not (folder / "checkpoint.pt").is_file():
-        _head_start(game, batches)
     result = stylegan2.train(
         game,
         batches,
@@ -88,41 +80,12 @@ def course(
         "recipe": "stylegan2 course",
         "data": f"{len(data):,} {what}, {SIZES['size']}×{SIZES['size']}",
         "steps": result.steps,
-        "steps before": earlier,
         "seed": seed,
         "settings": {"sizes": SIZES, "latent": LATENT, "precision": "float32"},
         "measured": measured(generator) if own else {},
     }
     film = result.timeline.thinned(FRAMES).save(folder / "course.timeline.zip")
     return [checkpoints.save(generator, folder / "course.safetensors", about), film]
-
-
-def _begin(game: stylegan2.Game, path: Path) -> int:
-    """Put the generator of a checkpoint into the game; returns how many steps it has had."""
-    kept = checkpoints.read(path)
-    for module in (game.generator, game.ema.module):
-        try:
-            module.load_state_dict(kept.weights)
-        except RuntimeError as error:
-            raise SettingError(f"{path} holds another network than this recipe's.") from error
-    return int(kept.about["steps"]) + int(kept.about.get("steps before", 0))
-
-
-def _head_start(game: stylegan2.Game, batches: training.Batches) -> None:
-    """The discriminator learns alone first: it does not get off the ground beside a good generator.
-
-    In a trial without, it was still at the level of chance after 500 steps.
-    """
-    for number in range(1, HEAD_START + 1):
-        real = dcgan.from_unit(next(batches)["image"])
-        z = torch.randn(len(real), game.generator.latent, device=real.device)
-        with torch.no_grad():
-            styles = stylegan2.mixed_styles(game.generator, z, update_average=False)
-            fake = game.generator.synthesis(styles)
-        side = game.discriminator, game.d_optimiser, real
-        stylegan2.discriminator_step(*side, fake)
-        if game.r1 and number % game.r1_every == 0:
-            stylegan2.r1_step(*side, game.r1 * game.r1_every)
 
 
 def make_game(device: torch.device) -> stylegan2.Game:
@@ -169,7 +132,7 @@ def study(folder: Path, *, steps: int = 3000, seed: int = 0, progress: bool = Tr
     of 16, learning rates, widths (8 maps at 64 pixels, at most 64) and number of steps. Measured at
     the end, on the averaged generator: FID, perceptual path length, and how much single places
     dominate the maps. A variant that has ended is not trained again, and one that was stopped goes
-    on. A step took 0.25 to 0.29 s of one busy core: a little over an hour.
+    on. A variant took 37 to 96 s on a GPU that seven trainings shared.
 
     Args:
         folder: keeps a folder a variant, and the results.
