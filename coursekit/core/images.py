@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import numbers
 import os
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from numbers import Integral
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -14,8 +16,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torchvision.transforms.v2 import functional as transforms
+from torchvision.utils import make_grid
 
-from coursekit.core.errors import ImageError
+from coursekit.core.errors import ImageError, SettingError
 
 Source: TypeAlias = (
     "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray | torch.Tensor"
@@ -172,15 +175,57 @@ def _unit(image: torch.Tensor) -> torch.Tensor:
     return image.float().div(255) if image.dtype == torch.uint8 else image.float()
 
 
+def check_images(images: torch.Tensor, name: str = "images") -> None:
+    """Raise ImageError unless (N, 3, H, W), floating, finite and in [0, 1]; for what users give.
+
+    Args:
+        images: what should be pictures.
+        name: what the user calls them.
+    """
+    if not isinstance(images, torch.Tensor):
+        raise ImageError(
+            f"The {name} must be a tensor (N, 3, H, W) in [0, 1], not a {type(images).__name__}. "
+            "load_image() makes one of a file or an array."
+        )
+    if images.dim() != 4 or images.shape[1] != 3 or not images.numel():
+        hint = " Put the channels first: permute(2, 0, 1)[None]." if _channels_last(images) else ""
+        raise ImageError(
+            f"The {name} must be a tensor (N, 3, H, W), got {tuple(images.shape)}.{hint}"
+        )
+    if not images.is_floating_point():
+        raise ImageError(f"The {name} must be floats in 0 … 1, not {images.dtype}; divide by 255.")
+    _check_range(float(images.min() + 0 * images.sum()), float(images.max()))
+
+
+def _channels_last(images: torch.Tensor) -> bool:
+    return images.dim() == 3 and images.shape[-1] in (1, 3, 4)
+
+
+def sides_of(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a picture to be made, from one number for both or a pair.
+
+    Raises:
+        ImageError: not one or two whole numbers from 1.
+    """
+    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
+    whole = all(isinstance(side, numbers.Integral) and side >= 1 for side in sides)
+    if len(sides) != 2 or not whole:
+        raise ImageError(f"size={size!r} is none; give whole pixels from 1, or (height, width).")
+    return int(sides[0]), int(sides[1])
+
+
 def resize(images: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
     """Resize (N, C, H, W) with antialiasing; ``size`` is the shorter side or (height, width).
 
     Raises:
-        ImageError: the size is not at least 1 pixel.
+        ImageError: the size is not one or two whole numbers from 1.
     """
-    sides = [int(side) for side in (size if isinstance(size, Sequence) else [size])]
-    if min(sides) < 1:
-        raise ImageError(f"A picture cannot be resized to {size}; give 1 pixel or more.")
+    sides = list(size) if isinstance(size, (list, tuple)) else [size]
+    whole = all(isinstance(side, Integral) and side >= 1 for side in sides)
+    if len(sides) not in (1, 2) or not whole:
+        raise ImageError(
+            f"A picture cannot be resized to {size!r}; give whole pixels from 1, or (height, width)."
+        )
     return transforms.resize(images, sides, antialias=True)
 
 
@@ -215,14 +260,32 @@ def save_image(image: torch.Tensor, path: str | os.PathLike[str], *, quality: in
     Raises:
         ImageError: PIL knows no format of that ending, or the folder is missing.
     """
-    path = Path(path)
-    picture, temporary = to_pil(image), path.with_name(f".{path.name}.part{path.suffix}")
+    path, picture = Path(path), to_pil(image)
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise ImageError(
+            f"Cannot write {str(path)!r}: PIL writes no format of that ending. Try .png or .jpg."
+        )
+    temporary = path.with_name(f".{path.name}.part{path.suffix}")
     try:
         picture.save(temporary, quality=quality)
         os.replace(temporary, path)
     except (OSError, ValueError) as error:
-        raise ImageError(f"Cannot write {path} ({error}).") from error
+        raise ImageError(f"Cannot write {str(path)!r} ({error}).") from error
     finally:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # the latter for a name that no file can have
             temporary.unlink()
     return path
+
+
+def tile(pictures: torch.Tensor, columns: int = 8) -> torch.Tensor:
+    """Pictures (N, 1 | 3, H, W) in [0, 1] as one picture (3, H', W') with white gaps.
+
+    Raises:
+        ImageError: another shape, or no picture.
+        SettingError: no column.
+    """
+    if pictures.dim() != 4 or pictures.shape[1] not in (1, 3) or not pictures.numel():
+        raise ImageError(f"Expected pictures (N, 1 | 3, H, W), got {tuple(pictures.shape)}.")
+    if columns < 1:
+        raise SettingError(f"{columns} columns cannot hold pictures; give 1 or more.")
+    return make_grid(pictures, nrow=min(columns, len(pictures)), padding=2, pad_value=1.0)

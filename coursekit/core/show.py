@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from coursekit.core.errors import SettingError
 from coursekit.core.images import load_image, to_array
+from coursekit.core.images import tile as tile  # with the figures, where notebooks look for it
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,11 +131,6 @@ def _finish(figure: Figure, heading: str | None, label: str | None) -> Figure:
         # One pass is not enough where tall titles make the pictures smaller.
         layout.execute(figure)
     return figure
-
-
-def tile(pictures: Tensor, columns: int = 8) -> Tensor:
-    """Pictures (N, C, H, W) in [0, 1] as one picture (3, H', W') with white gaps."""
-    return make_grid(pictures, nrow=min(columns, len(pictures)), padding=2, pad_value=1.0)
 
 
 def before_after(

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from coursekit.core import runtime
 from coursekit.core.errors import DataError
-from coursekit.core.images import load_image, to_pil
-from coursekit.core.show import tile
+from coursekit.core.images import load_image, tile, to_pil
 
 Frame = tuple[int, bytes, dict[str, float]]
 _QUALITY = 88

@@ -8,7 +8,6 @@ at once. The student's code runs under a `guard.Guard`.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
 import sys
@@ -31,6 +30,7 @@ from coursekit.exercises.declarations import (
     Unusable,
 )
 from coursekit.exercises.messages import data, say
+from coursekit.exercises.registry import find, of_topic
 from coursekit.exercises.results import Result
 from coursekit.exercises.running import Parts, Trial, case_name
 from coursekit.topics import TOPICS
@@ -48,26 +48,6 @@ __all__ = [
     "judge",
     "of_topic",
 ]
-
-
-def find(id: str) -> Exercise:
-    """The exercise called ``id``, such as ``"texture.gram_matrix"``.
-
-    Raises:
-        SettingError: there is none; the message lists those of the topic, or the topics.
-    """
-    topic = id.split(".")[0]
-    if topic not in TOPICS:
-        raise SettingError(f"There is no exercise {id!r}. Topics: {', '.join(TOPICS)}.")
-    known = {exercise.id: exercise for exercise in of_topic(topic)}
-    if id not in known:
-        raise SettingError(f"There is no exercise {id!r}. In this topic: {', '.join(known)}.")
-    return known[id]
-
-
-def of_topic(topic: str) -> tuple[Exercise, ...]:
-    """All exercises of a topic, in the order of the notebook."""
-    return importlib.import_module(f"coursekit.exercises.{topic}").EXERCISES
 
 
 def check(id: str, answer: Answer, *, use: str = "course") -> Result:

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coursekit.exercises import registry
 from coursekit.exercises.messages import data, say
+from coursekit.topics import TOPICS
 
 if TYPE_CHECKING:
     from coursekit.exercises.declarations import Exercise
@@ -190,13 +192,11 @@ def _row(line: Line) -> str:
 
 def progress() -> Progress:
     """Done, wrong or not started, for every exercise of the course: `coursekit.progress()`."""
-    from coursekit.exercises import engine
-
     records, lines = read(), []
-    for topic in engine.TOPICS:
+    for topic in TOPICS:
         if importlib.util.find_spec(f"coursekit.exercises.{topic}") is None:
             continue
-        for exercise in engine.of_topic(topic):
+        for exercise in registry.of_topic(topic):
             known = records.get(exercise.id, _blank())
             status = known["status"] if known["status"] in _MARKS else "not started"
             lines.append(Line(exercise, status, known["attempts"], known["mistake"]))
