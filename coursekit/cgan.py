@@ -485,6 +485,4 @@ def load_generator(name: str = "course") -> tuple[Generator, checkpoints.Checkpo
         WeightsError: the checkpoint is missing or damaged.
     """
     checkpoint = checkpoints.load("cgan", name)
-    generator = Generator(**checkpoint.about["settings"])
-    generator.load_state_dict(checkpoint.weights)
-    return generator.eval().requires_grad_(False), checkpoint
+    return checkpoint.network(Generator, "generator of digits"), checkpoint

@@ -436,7 +436,8 @@ def load(name: str = "course") -> tuple[Translators, checkpoints.Checkpoint]:
         WeightsError: the checkpoint is missing or damaged.
     """
     checkpoint = checkpoints.load("cyclegan", name)
-    settings = checkpoint.about["settings"]
-    translators = Translators(ResNetGenerator(**settings), ResNetGenerator(**settings))
-    translators.load_state_dict(checkpoint.weights)
-    return translators.eval().requires_grad_(False), checkpoint
+
+    def make(**settings: Any) -> Translators:
+        return Translators(ResNetGenerator(**settings), ResNetGenerator(**settings))
+
+    return checkpoint.network(make, "pair of generators"), checkpoint

@@ -394,6 +394,4 @@ def load_generator(name: str = "course") -> tuple[Generator, checkpoints.Checkpo
         WeightsError: the checkpoint is missing or damaged.
     """
     checkpoint = checkpoints.load("dcgan", name)
-    generator = Generator(**checkpoint.about["settings"])
-    generator.load_state_dict(checkpoint.weights)
-    return generator.eval().requires_grad_(False), checkpoint
+    return checkpoint.network(Generator, "generator of faces"), checkpoint

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from coursekit import dfi
 from coursekit.core import checkpoints, runtime
-from coursekit.core.errors import ShapeError, WeightsError
+from coursekit.core.errors import ShapeError
 from coursekit.core.estimates import Estimate
 from coursekit.core.images import resize
 from coursekit.core.losses import total_variation
@@ -300,12 +300,6 @@ def load_identity(name: str = "identity") -> IdentityNetwork:
         WeightsError: the file is missing, damaged, or holds something else.
     """
     found = checkpoints.load("dfi", name)
-    try:
-        network = IdentityNetwork(**found.about["settings"])
-        network.load_state_dict(found.weights)
-    except (TypeError, RuntimeError) as error:
-        raise WeightsError(
-            f"{name} is no identity network ({error}); take a fresh copy."
-        ) from error
+    network = found.network(IdentityNetwork, "identity network")
     network.about = found.about
-    return network.eval().requires_grad_(False)
+    return network

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from coursekit.core import checkpoints, training
 from coursekit.core.errors import SettingError
 from coursekit.core.features import FeatureExtractor
+from coursekit.core.images import check_images
 from coursekit.core.losses import content_loss, total_variation
 from coursekit.core.optimise import Loss
 from coursekit.fast_style_networks import TransformerNetwork, check_photographs
@@ -64,6 +65,11 @@ class Objective:
         style_weight: :math:`\lambda_s`.
         smoothness_weight: :math:`\lambda_{TV}`, of the squared total variation per value.
         precision: of the frozen network, as in `FeatureExtractor`.
+
+    Raises:
+        ImageError: the style is no picture in [0, 1].
+        SettingError: a weight below 0, or no such precision.
+        LayerError: a layer that VGG-16 does not have.
     """
 
     def __init__(
@@ -77,7 +83,12 @@ class Objective:
         smoothness_weight: float = SMOOTHNESS_WEIGHT,
         precision: str = "float32",
     ) -> None:
+        check_images(style, "style")
         check_photographs(style)
+        if not min(content_weight, style_weight, smoothness_weight) >= 0:
+            raise SettingError(
+                f"{content_weight=}, {style_weight=} and {smoothness_weight=} must be 0 or more."
+            )
         self.content_layer, self.content_weight = content_layer, content_weight
         self.style_weight, self.smoothness_weight = style_weight, smoothness_weight
         layers = dict.fromkeys([*style_layers, content_layer])
@@ -193,9 +204,9 @@ def paint(network: nn.Module, photographs: Tensor) -> Tensor:
     The network is put back to the mode it was in.
 
     Raises:
-        ImageError: images that the network cannot take.
+        ImageError: no pictures in [0, 1], or too small for the network.
     """
-    check_photographs(photographs)
+    check_images(photographs, "photographs")
     before = network.training
     device = next((weight.device for weight in network.parameters()), photographs.device)
     try:
@@ -211,16 +222,21 @@ def load_network(name: str = "great_wave") -> tuple[TransformerNetwork, checkpoi
         WeightsError: there is no such checkpoint, or it is damaged.
     """
     checkpoint = checkpoints.load("fast_style", name)
-    network = TransformerNetwork(**checkpoint.about["settings"])
-    network.load_state_dict(checkpoint.weights)
-    return network.eval().requires_grad_(False), checkpoint
+    return checkpoint.network(TransformerNetwork, "network for a style"), checkpoint
 
 
 @torch.no_grad()
 def evaluate(
     network: nn.Module, objective: Objective, photographs: Sequence[Tensor]
 ) -> dict[str, float]:
-    """The terms of the loss and their ``total``, averaged over photographs of any sizes."""
+    """The terms of the loss and their ``total``, averaged over photographs of any sizes.
+
+    Raises:
+        SettingError: no photograph.
+        ImageError: no pictures in [0, 1].
+    """
+    if not photographs:
+        raise SettingError("There is no photograph to measure on; give one or more.")
     sums: dict[str, float] = {}
     for photograph in photographs:
         terms = objective(paint(network, photograph), objective.content_features(photograph))
@@ -251,10 +267,12 @@ def pan(photograph: Tensor, size: tuple[int, int], shift: int, frames: int = 4) 
     """
     height, width = photograph.shape[-2:]
     last = (frames - 1) * shift
-    if frames < 2 or shift < 0 or size[0] > height or size[1] + last > width:
+    fits = 0 < size[0] <= height and 0 < size[1] <= width - last
+    if frames < 2 or shift < 0 or photograph.dim() != 4 or not fits:
         raise SettingError(
             f"{frames} windows of {size[0]}×{size[1]} pixels, {shift} apart, need 2 frames or more "
-            f"and a photograph of at least {size[0]}×{size[1] + last}; it has {height}×{width}."
+            f"and a photograph (1, 3, H, W) of at least {size[0]}×{size[1] + last}; it is "
+            f"{tuple(photograph.shape)}."
         )
     top = (height - size[0]) // 2
     rows = photograph[0, :, top : top + size[0]]
@@ -274,8 +292,13 @@ def flicker(frames: Tensor, shift: int, border: int = 16) -> Tensor:
         A map (H - 2 · border, W - shift - 2 · border); its mean is the flicker.
 
     Raises:
-        SettingError: nothing would be left.
+        SettingError: nothing would be left, fewer than two frames, or a negative shift.
     """
+    if frames.dim() != 4 or len(frames) < 2 or min(shift, border) < 0:
+        raise SettingError(
+            f"{tuple(frames.shape)} with {shift=} and {border=}: give two frames (T, 3, H, W) or "
+            "more, and whole pixels from 0."
+        )
     height, width = frames.shape[-2:]
     if height <= 2 * border or width <= shift + 2 * border:
         raise SettingError(

@@ -388,6 +388,4 @@ def load(name: str = "course") -> tuple[UNetGenerator, checkpoints.Checkpoint]:
         WeightsError: the checkpoint is missing or damaged.
     """
     checkpoint = checkpoints.load("pix2pix", name)
-    generator = UNetGenerator(**checkpoint.about["settings"])
-    generator.load_state_dict(checkpoint.weights)
-    return generator.eval().requires_grad_(False), checkpoint
+    return checkpoint.network(UNetGenerator, "U-Net"), checkpoint

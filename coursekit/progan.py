@@ -420,11 +420,8 @@ def load_generator(name: str = "course") -> tuple[Generator, checkpoints.Checkpo
         WeightsError: the checkpoint is missing or damaged.
     """
     checkpoint = checkpoints.load("progan", name)
-    settings = checkpoint.about["settings"]
-    generator = Generator(
-        Widths(**settings["widths"]),
-        latent=settings["latent"],
-        rules=Ingredients(**settings["rules"]),
-    )
-    generator.load_state_dict(checkpoint.weights)
-    return generator.eval().requires_grad_(False), checkpoint
+
+    def make(widths: dict[str, Any], latent: int, rules: dict[str, Any]) -> Generator:
+        return Generator(Widths(**widths), latent=latent, rules=Ingredients(**rules))
+
+    return checkpoint.network(make, "growing generator"), checkpoint

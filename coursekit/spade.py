@@ -370,7 +370,8 @@ def load(name: str = "course") -> tuple[Painter, checkpoints.Checkpoint]:
         WeightsError: the checkpoint is missing or damaged.
     """
     checkpoint = checkpoints.load("spade", name)
-    settings = checkpoint.about["settings"]
-    painter = Painter(Generator(**settings["generator"]), StyleEncoder(**settings["encoder"]))
-    painter.load_state_dict(checkpoint.weights)
-    return painter.eval().requires_grad_(False), checkpoint
+
+    def make(generator: dict[str, Any], encoder: dict[str, Any]) -> Painter:
+        return Painter(Generator(**generator), StyleEncoder(**encoder))
+
+    return checkpoint.network(make, "painter"), checkpoint

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -34,10 +34,11 @@ def load_generator(name: str = "course") -> tuple[Generator, checkpoints.Checkpo
         WeightsError: the checkpoint is missing or damaged.
     """
     checkpoint = checkpoints.load("stylegan2", name)
-    settings = dict(checkpoint.about["settings"])
-    generator = Generator(Sizes(**settings.pop("sizes")), **settings)
-    generator.load_state_dict(checkpoint.weights)
-    return generator.eval().requires_grad_(False), checkpoint
+
+    def make(sizes: dict[str, Any], **settings: Any) -> Generator:
+        return Generator(Sizes(**sizes), **settings)
+
+    return checkpoint.network(make, "generator of faces"), checkpoint
 
 
 @torch.no_grad()

@@ -485,12 +485,7 @@ def load_decoder(level: int, path: Path | str | None = None) -> Decoder:
     layer_of(level)
     path = checkpoints.path_of("wct", f"level{level}") if path is None else path
     kept = checkpoints.read(path)
-    settings = kept.about["settings"]
-    if settings.get("level") != level:
-        raise WeightsError(f"{path} holds level {settings.get('level')}, not {level}.")
-    decoder = Decoder(level, settings["widths"])
-    try:
-        decoder.load_state_dict(kept.weights)
-    except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit its own header; take a fresh copy.") from error
-    return decoder.eval().requires_grad_(False)
+    decoder = kept.network(Decoder, "decoder")
+    if decoder.level != level:
+        raise WeightsError(f"{path} holds level {decoder.level}, not {level}.")
+    return decoder

@@ -391,6 +391,4 @@ def load_generator(name: str = "course") -> tuple[dcgan.Generator, checkpoints.C
         WeightsError: the checkpoint is missing or damaged.
     """
     checkpoint = checkpoints.load("wgan", name)
-    generator = dcgan.Generator(**checkpoint.about["settings"])
-    generator.load_state_dict(checkpoint.weights)
-    return generator.eval().requires_grad_(False), checkpoint
+    return checkpoint.network(dcgan.Generator, "generator of digits"), checkpoint

@@ -112,9 +112,9 @@ def test_a_topic_s_checkpoint(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(runtime, "data_dir", lambda: tmp_path)
     assert checkpoints.path_of("dcgan") == tmp_path / "checkpoints/dcgan/course.safetensors"
     for name in ("course", "second"):
-        facts = FACTS | {"recipe": name}
+        facts = FACTS | {"recipe": f"dcgan {name}"}
         checkpoints.save(network(), checkpoints.path_of("dcgan", name), facts)
-        assert checkpoints.load("dcgan", name).about["recipe"] == name
+        assert checkpoints.load("dcgan", name).about["recipe"] == f"dcgan {name}"
     with pytest.raises(WeightsError, match=r"There is no checkpoint .*coursekit train"):
         checkpoints.load("wgan")
 

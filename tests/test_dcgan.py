@@ -489,7 +489,7 @@ def test_the_course_s_generator_is_built_from_its_file(tmp_path: Path, monkeypat
         dcgan.load_generator()
     saved, z = pair()[0].eval(), normal(3, 6)
     settings = {"latent": 6, "width": 2, "size": 8}
-    facts = {"recipe": "r", "data": "d", "steps": 3, "seed": 0, "settings": settings}
+    facts = {"recipe": "dcgan r", "data": "d", "steps": 3, "seed": 0, "settings": settings}
     checkpoints.save(saved, checkpoints.path_of("dcgan", "mine"), facts)
     loaded, checkpoint = dcgan.load_generator("mine")
     assert checkpoint.about["steps"] == 3

@@ -437,7 +437,7 @@ def test_a_checkpoint_is_loaded_with_its_settings_and_schedule(
 ) -> None:
     monkeypatch.setattr(runtime, "data_dir", lambda: tmp_path)
     game = small_game(rules=progan.Ingredients(equalised=False))
-    about = {"recipe": "toy", "data": "toys", "steps": 1, "seed": 0, **progan.facts(game)}
+    about = {"recipe": "progan toy", "data": "toys", "steps": 1, "seed": 0, **progan.facts(game)}
     checkpoints.save(game.ema.module, checkpoints.path_of("progan"), about)
     generator, checkpoint = progan.load_generator()
     assert not generator.training and not any(p.requires_grad for p in generator.parameters())

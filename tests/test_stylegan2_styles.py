@@ -212,7 +212,7 @@ def test_the_generator_is_loaded_as_it_was_saved(
     with pytest.raises(WeightsError, match="no checkpoint"):
         styles_.load_generator()
     settings = {"sizes": {"size": 16, "base": 128, "most": 16}, "latent": 8, "mapping_layers": 2}
-    about = {"recipe": "r", "data": "d", "steps": 1, "seed": 0, "settings": settings}
+    about = {"recipe": "stylegan2 r", "data": "d", "steps": 1, "seed": 0, "settings": settings}
     checkpoints.save(small, checkpoints.path_of("stylegan2"), about)
     loaded, checkpoint = styles_.load_generator()
     assert checkpoint.about["settings"] == settings

@@ -6,10 +6,10 @@ import contextlib
 import datetime
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from coursekit.core import runtime
 from coursekit.core.errors import WeightsError
 
+Network = TypeVar("Network", bound=nn.Module)
 _NEEDED = ("recipe", "data", "steps", "seed", "date", "settings")
+# What constructors and `load_state_dict` say to settings and weights of something else.
+_OF_ANOTHER_NETWORK = (TypeError, ValueError, LookupError, AttributeError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,36 @@ class Checkpoint:
     Attributes:
         weights: the state dict, float32.
         about: recipe, data, steps, seed, date, settings of the network, and what was measured.
+        file: the name of the file that it came from.
     """
 
     weights: dict[str, Tensor]
     about: dict[str, Any]
+    file: str = "the checkpoint"
 
     def label(self) -> str:
         """One line for the foot of a figure."""
         return f"{self.about['recipe']}, {self.about['data']}, {self.about['steps']:,} steps"
+
+    def network(self, make: Callable[..., Network], what: str) -> Network:
+        """``make(**settings)`` with these weights, in eval mode and frozen.
+
+        Args:
+            make: makes the network from the settings in the header.
+            what: the network in a word or two, for the error.
+
+        Raises:
+            WeightsError: the file holds another network, such as that of another topic.
+        """
+        try:
+            network = make(**self.about["settings"])
+            network.load_state_dict(self.weights)
+        except _OF_ANOTHER_NETWORK as error:
+            reason = str(error).strip().splitlines()[0].rstrip(".:")
+            raise WeightsError(
+                f"{self.file} is no {what} of this course's make ({reason}); take a fresh copy."
+            ) from error
+        return network.eval().requires_grad_(False)
 
 
 def path_of(topic: str, name: str = "course") -> Path:
@@ -89,9 +114,17 @@ def load(topic: str, name: str = "course") -> Checkpoint:
     """Read a checkpoint of the course.
 
     Raises:
-        WeightsError: it is not there, damaged, or its header does not say what it is.
+        WeightsError: it is not there, damaged, another topic's, or its header does not say what it
+            is.
     """
-    return read(path_of(topic, name))
+    found = read(path_of(topic, name))
+    recipe = str(found.about["recipe"])
+    if recipe.partition(" ")[0] != topic:  # of the same layers perhaps, but with other weights
+        raise WeightsError(
+            f"{found.file} was made by the recipe {recipe!r}, not by one of {topic!r}; take a "
+            f"fresh copy of data/checkpoints/{topic}."
+        )
+    return found
 
 
 def read(path: Path | str) -> Checkpoint:
@@ -111,11 +144,12 @@ def read(path: Path | str) -> Checkpoint:
             f"There is no checkpoint {path}. Take it from a complete checkout of the course, or "
             "train it with `coursekit train`."
         ) from error
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise WeightsError(f"The checkpoint {path} is damaged; take a fresh copy.") from error
     if not isinstance(about, dict) or any(name not in about for name in _NEEDED):
         raise WeightsError(f"The header of {path} does not say what it is; take a fresh copy.")
-    return Checkpoint({name: _full(tensor) for name, tensor in weights.items()}, about)
+    full = {name: _full(tensor) for name, tensor in weights.items()}
+    return Checkpoint(full, about, Path(path).name)
 
 
 def _full(tensor: Tensor) -> Tensor:

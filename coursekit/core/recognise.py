@@ -293,19 +293,19 @@ def load(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Re
     """
     path = path_of(name)
     found = checkpoints.read(path)
+    recogniser = found.network(Recogniser, "recogniser")
     try:
-        recogniser = Recogniser(**found.about["settings"])
-        recogniser.load_state_dict(found.weights)
         recogniser.report = _report(found.about["report"])
         sound = recogniser.digest == found.about["digest"]
-    except (KeyError, TypeError, AttributeError, RuntimeError, SettingError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
-            f"{path.name} is no recogniser of this course's make ({error}); take a fresh copy."
+            f"{path.name} is no recogniser of this course's make: its header has no {error}; "
+            "take a fresh copy."
         ) from error
     if not sound:
         raise WeightsError(f"{path.name} does not match its own digest; take a fresh copy.")
     recogniser.name, recogniser.header = path.stem, found.about
-    return recogniser.eval().requires_grad_(False).to(device)
+    return recogniser.to(device)
 
 
 def _report(stored: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Report:

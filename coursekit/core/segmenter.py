@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coursekit.core import checkpoints, runtime
-from coursekit.core.errors import SettingError, ShapeError, WeightsError
+from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.estimates import LEVEL, Estimate
 from coursekit.core.recogniser import unit_images
 
@@ -326,12 +326,6 @@ def load(name: str | os.PathLike[str] = "scenes", device: torch.device | str = "
     """
     path = path_of(name)
     found = checkpoints.read(path)
-    try:
-        segmenter = Segmenter(**found.about["settings"])
-        segmenter.load_state_dict(found.weights)
-    except (KeyError, TypeError, RuntimeError, SettingError) as error:
-        raise WeightsError(
-            f"{path.name} is no segmenter of this course's make ({error}); take a fresh copy."
-        ) from error
+    segmenter = found.network(Segmenter, "segmenter")
     segmenter.name, segmenter.header = path.stem, found.about
-    return segmenter.eval().requires_grad_(False).to(device)
+    return segmenter.to(device)
