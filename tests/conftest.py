@@ -22,6 +22,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Checks note what is done: not in the user's own file. Kernels that tests start inherit this.
 _PROGRESS = Path(tempfile.mkdtemp(prefix="coursekit-progress-"))
 os.environ["COURSEKIT_PROGRESS"] = str(_PROGRESS / "progress.json")
+# hypothesis keeps tables in the working folder unless it is told where.
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(_PROGRESS / "hypothesis"))
+# No limit of time for one example, and nothing remembered from run to run.
+_PATIENT: dict[str, Any] = {"deadline": None, "database": None}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How many examples a property is tried on: few and always the same, or many new ones."""
+    from hypothesis import settings
+
+    settings.register_profile("usual", max_examples=25, derandomize=True, **_PATIENT)
+    settings.register_profile("thorough", max_examples=150, **_PATIENT)
+    many = config.getoption("--slow") or config.getoption("--only-slow")
+    settings.load_profile("thorough" if many else "usual")
 
 
 def pytest_unconfigure() -> None:
@@ -48,6 +62,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def wanted(item: pytest.Item) -> bool:
         is_slow = item.get_closest_marker("slow") is not None
+        if only and item.get_closest_marker("properties"):
+            return True  # again, on more examples
         return is_slow if only else (slow or not is_slow)
 
     chosen = [item for item in items if wanted(item)]

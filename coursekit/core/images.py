@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from numbers import Integral
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -220,12 +219,8 @@ def resize(images: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
     Raises:
         ImageError: the size is not one or two whole numbers from 1.
     """
-    sides = list(size) if isinstance(size, (list, tuple)) else [size]
-    whole = all(isinstance(side, Integral) and side >= 1 for side in sides)
-    if len(sides) not in (1, 2) or not whole:
-        raise ImageError(
-            f"A picture cannot be resized to {size!r}; give whole pixels from 1, or (height, width)."
-        )
+    height, width = sides_of(size)
+    sides = [height, width] if isinstance(size, Sequence) else [height]
     return transforms.resize(images, sides, antialias=True)
 
 
