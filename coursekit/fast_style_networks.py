@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coursekit.core.errors import ImageError, SettingError
+from coursekit.core.errors import ImageError, SettingError, ShapeError
 from coursekit.core.training import autocast
 
 NORMS = ("instance", "batch", "none")
@@ -34,7 +34,15 @@ def instance_norm(features: Tensor, scale: Tensor, shift: Tensor, epsilon: float
 
     Returns:
         (N, C, H, W).
+
+    Raises:
+        ShapeError: other shapes.
     """
+    if features.dim() != 4 or not features.shape[1:2] == scale.shape == shift.shape:
+        raise ShapeError(
+            f"Features {tuple(features.shape)}, scale {tuple(scale.shape)} and shift "
+            f"{tuple(shift.shape)} do not fit: (N, C, H, W), (C,), (C,)."
+        )
     variance, mean = torch.var_mean(features, dim=(2, 3), keepdim=True, correction=0)
     normalised = (features - mean) * (variance + epsilon).rsqrt()
     return normalised * scale[:, None, None] + shift[:, None, None]
@@ -171,9 +179,11 @@ class TransformerNetwork(nn.Module):
 
 
 def check_photographs(photographs: Tensor) -> None:
-    """Raise ImageError unless (N, 3, H, W) with sides of 5 or more."""
+    """Raise ImageError unless floats (N, 3, H, W) with sides of 5 or more."""
     if photographs.dim() != 4 or photographs.shape[1] != 3:
         raise ImageError(f"Expected images (N, 3, H, W), got {tuple(photographs.shape)}.")
+    if not photographs.is_floating_point():
+        raise ImageError(f"Expected images of floats in 0 … 1, got {photographs.dtype}.")
     if min(photographs.shape[-2:]) < MINIMUM_SIZE:
         raise ImageError(
             f"Images of {photographs.shape[-2]}×{photographs.shape[-1]} pixels are too small: the "

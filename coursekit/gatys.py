@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from coursekit.core import runtime
-from coursekit.core.errors import SettingError
-from coursekit.core.features import FeatureExtractor
-from coursekit.core.images import resize
+from coursekit.core.errors import LayerError, SettingError, ShapeError
+from coursekit.core.features import FeatureExtractor, of_layers
+from coursekit.core.images import check_images, resize
 from coursekit.core.losses import content_loss, total_variation
 from coursekit.core.optimise import Loss, PixelResult, coarse_to_fine, optimise_pixels
 from coursekit.texture import (
@@ -35,9 +35,13 @@ STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 def content_targets(
     extractor: FeatureExtractor, content: Tensor, layers: Sequence[str] = CONTENT_LAYERS
 ) -> dict[str, Tensor]:
-    """Content features :math:`P^l` (Gatys et al. 2015, eq. 1): ``{layer: (1, C, H, W)}``."""
-    features = extractor(content)
-    return {name: features[name].clone() for name in layers}
+    """Content features :math:`P^l` (Gatys et al. 2015, eq. 1): ``{layer: (1, C, H, W)}``.
+
+    Raises:
+        LayerError: the extractor was not asked for these layers.
+    """
+    features = of_layers(extractor(content), layers)
+    return {name: each.clone() for name, each in features.items()}
 
 
 def content_energies(targets: Mapping[str, Tensor]) -> dict[str, float]:
@@ -55,9 +59,15 @@ def mix_grams(grams: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -
 
     Raises:
         SettingError: not one weight a style, or weights that are negative or all zero.
+        LayerError: the styles were measured at different layers.
     """
-    if len(grams) != len(weights) or min(weights) < 0 or sum(weights) == 0:
-        raise SettingError(f"Give one weight of 0 or more for each of {len(grams)} styles.")
+    if len(grams) != len(weights) or not min(weights, default=-1) >= 0 or not sum(weights) > 0:
+        raise SettingError(
+            f"Give one weight of 0 or more for each of {len(grams)} styles, not all of them 0; "
+            f"got {list(weights)}."
+        )
+    if any(each.keys() != grams[0].keys() for each in grams):
+        raise LayerError("The styles were measured at different layers; take the same for all.")
     shares = [weight / sum(weights) for weight in weights]
     return {
         name: torch.stack(
@@ -95,7 +105,15 @@ def transfer_loss(
 
     Returns:
         A function image -> ``{"content": αL_content, "style": βL_style}``.
+
+    Raises:
+        SettingError: a weight below 0.
+        LayerError: a content layer that the extractor does not give.
     """
+    if not min(content_weight, style_weight, smoothness_weight) >= 0:
+        raise SettingError(
+            f"{content_weight=}, {style_weight=} and {smoothness_weight=} must be 0 or more."
+        )
     targets = content_targets(extractor, content, content_layers)
     energies, layer_weights = content_energies(targets), balanced_weights(grams, total=1.0)
 
@@ -128,7 +146,11 @@ def starting_image(content: Tensor, start: str | Tensor = "content", seed: int =
     if start == "noise":
         noise = torch.randn(content.shape, generator=runtime.generator(seed))
         return (0.5 + 0.1 * noise).clamp(0, 1).to(content.device)
-    raise SettingError("start is 'content', 'noise', or an image as large as the content image.")
+    given = f"{tuple(start.shape)}" if isinstance(start, Tensor) else repr(start)
+    raise SettingError(
+        f"The start is {given}. Give 'content', 'noise', or an image {tuple(content.shape)}, as "
+        "large as the content image."
+    )
 
 
 def stylise(
@@ -168,7 +190,10 @@ def stylise(
     Raises:
         SettingError, ImageError, LayerError, WeightsError: as the functions it calls.
     """
-    styles = [style] if isinstance(style, Tensor) else list(style)
+    styles = [style] if isinstance(style, Tensor | str) else list(style)
+    check_images(content, "content")
+    for each in styles:
+        check_images(each, "style")
     shares = [1.0] * len(styles) if mix is None else mix
     layers = dict.fromkeys([*style_layers, *content_layers])
     network = {"pool": "avg", **(network or {})}
@@ -206,7 +231,15 @@ def keep_colours(result: Tensor, content: Tensor) -> Tensor:
     """Luminance of ``result``, colours of ``content`` (Gatys et al. 2016b, "luminance-only").
 
     Both (N, 3, H, W) in [0, 1]; computed in YIQ, clamped to [0, 1].
+
+    Raises:
+        ShapeError: not two pictures of one size.
     """
+    if result.shape != content.shape:
+        raise ShapeError(
+            f"The result {tuple(result.shape)} and the content "
+            f"{tuple(content.shape)} must be of one size."
+        )
     yiq = torch.cat([rgb_to_yiq(result)[:, :1], rgb_to_yiq(content)[:, 1:]], dim=1)
     return yiq_to_rgb(yiq).clamp(0, 1)
 

@@ -1,38 +1,83 @@
 """Topic 01: what is left of an image in a network's features, and features as a distance.
 
-First half: inversion of a feature map with a total variation prior (Mahendran & Vedaldi 2015).
-Second half: distances between patches on a two-alternatives test (Zhang et al. 2018).
+Here: inversion of a feature map with a total variation prior (Mahendran & Vedaldi 2015). What is
+measured between patches (Zhang et al. 2018) is in `coursekit.inversion_distances`.
 """
 
 from __future__ import annotations
 
-import io
-import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from coursekit.core.errors import SettingError, ShapeError
-from coursekit.core.features import FeatureExtractor, layer_names
-from coursekit.core.images import load_image, to_pil
+from coursekit.core.errors import LayerError, SettingError, ShapeError
+from coursekit.core.features import FeatureExtractor, layer_names, of_layers
+from coursekit.core.images import check_images, sides_of
 from coursekit.core.losses import isotropic_total_variation
 from coursekit.core.optimise import PixelResult, optimise_pixels
 from coursekit.core.runtime import generator
+from coursekit.inversion_distances import (
+    DISTORTIONS,
+    Distortion,
+    Metric,
+    Trial,
+    agreement,
+    blur,
+    colour,
+    disagreements,
+    dissimilarity,
+    jpeg,
+    noise,
+    psnr,
+    shift,
+    squared_error,
+    two_alternatives,
+    unit_feature_distance,
+)
+
+__all__ = [
+    "DISTORTIONS",
+    "NOISE",
+    "TV_BETA",
+    "TV_WEIGHTS",
+    "Distortion",
+    "Metric",
+    "Trial",
+    "agreement",
+    "as_extractor",
+    "blur",
+    "colour",
+    "conv_layers",
+    "difference_map",
+    "disagreements",
+    "dissimilarity",
+    "feature_errors",
+    "feature_loss",
+    "features_of",
+    "gradient_step",
+    "invert",
+    "invert_layers",
+    "jpeg",
+    "noise",
+    "objective",
+    "psnr",
+    "relative_errors",
+    "shift",
+    "squared_error",
+    "tv_prior",
+    "two_alternatives",
+    "unit_feature_distance",
+    "white_noise",
+]
 
 # Found by looking at every layer of both networks (notebook 01 shows what other values do).
 # AlexNet needs more: its first layer takes every fourth pixel and is blind to fine patterns.
 TV_WEIGHTS = {"alexnet": 1.0, "vgg16": 0.5, "vgg19": 0.5}
 TV_BETA = 1.5
 NOISE = 0.02
-
-Metric: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 def feature_loss(features: Tensor, target: Tensor) -> Tensor:
@@ -57,10 +102,11 @@ def relative_errors(features: Tensor, target: Tensor) -> Tensor:
     Raises:
         ShapeError: the maps differ in size, or the target is zero everywhere.
     """
-    if features.shape[1:] != target.shape[1:] or target.shape[0] not in (1, features.shape[0]):
+    same = features.shape[1:] == target.shape[1:] and target.shape[0] in (1, features.shape[0])
+    if not same or features.dim() != 4 or not features.numel():
         raise ShapeError(
             f"Features {tuple(features.shape)} cannot be compared with {tuple(target.shape)}. "
-            "Take both from one layer, at one image size."
+            "Take both (N, C, H, W) from one layer, at one image size."
         )
     energy = target.square().flatten(1).sum(1)
     if not energy.all():
@@ -102,7 +148,7 @@ def objective(
     Raises:
         SettingError: a weight below 0 or a beta that is not above 0.
     """
-    if weight < 0 or beta <= 0:
+    if not (weight >= 0 and beta > 0):
         raise SettingError(f"weight={weight}, beta={beta}: use a weight >= 0 and a beta > 0.")
 
     def loss(images: Tensor) -> dict[str, Tensor]:
@@ -126,7 +172,7 @@ def white_noise(
 
     Noise far stronger than this leaves traces that deep layers do not see and nothing removes.
     """
-    noise = torch.randn(1, 3, *size, generator=generator(seed))
+    noise = torch.randn(1, 3, *sides_of(size), generator=generator(seed))
     return (0.5 + amplitude * noise).clamp(0, 1).to(device)
 
 
@@ -166,6 +212,7 @@ def invert(
         ImageError: the image is too small for the layer.
         SettingError: a setting that cannot be used.
     """
+    check_images(image, "image")
     extractor = as_extractor(network, layer).to(image.device)
     target = features_of(extractor, layer, image)
     if start is None:
@@ -181,9 +228,18 @@ def gradient_step(images: Tensor, loss: Callable[[Tensor], Tensor], rate: float)
 
     The lecture's procedure at its simplest, for E of Mahendran & Vedaldi 2015, eq. 1; `invert` uses
     L-BFGS. ``images`` is not changed.
+
+    Raises:
+        SettingError: the loss is not one number that depends on the image.
     """
     pixels = images.detach().clone().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(loss(pixels), pixels)
+    value = loss(pixels)
+    if value.dim() or not value.requires_grad:
+        raise SettingError(
+            f"The loss {tuple(value.shape)} must be one number () that depends on the image. "
+            "Sum or average it, and leave out .detach()."
+        )
+    (gradient,) = torch.autograd.grad(value, pixels)
     return (pixels.detach() - rate * gradient).clamp(0, 1)
 
 
@@ -202,8 +258,12 @@ def as_extractor(network: str | FeatureExtractor, layer: str) -> FeatureExtracto
 
 @torch.no_grad()
 def features_of(extractor: FeatureExtractor, layer: str, images: Tensor) -> Tensor:
-    """Feature maps (N, C, h, w) of ``images``, without a gradient."""
-    return extractor(images)[layer]
+    """Feature maps (N, C, h, w) of ``images``, without a gradient.
+
+    Raises:
+        LayerError: the extractor was not asked for this layer.
+    """
+    return of_layers(extractor(images), [layer])[layer]
 
 
 @torch.no_grad()
@@ -232,8 +292,15 @@ def invert_layers(
     progress: bool = True,
     **settings: Any,
 ) -> dict[str, PixelResult]:
-    """`invert` (eq. 1) from each of ``layers`` (by default every convolution), by layer name."""
+    """`invert` (eq. 1) from each of ``layers`` (by default every convolution), by layer name.
+
+    Raises:
+        LayerError: no layer is named, or one that the network does not have.
+    """
     names = conv_layers(network) if layers is None else layers
+    names = [names] if isinstance(names, str) else names
+    if not names:
+        raise LayerError("There is no layer to invert; name some, or leave ``layers`` out.")
     bar = tqdm(names, desc=network, disable=not progress, leave=False)
     return {name: invert(network, name, image, progress=False, **settings) for name in bar}
 
@@ -247,252 +314,3 @@ def difference_map(images: Tensor) -> Tensor:
     if images.dim() != 4 or images.shape[0] < 2:
         raise ShapeError(f"At least two images (N, 3, H, W) are needed, got {tuple(images.shape)}.")
     return images.std(dim=0, correction=0).mean(dim=0)
-
-
-# Distances between patches.
-
-
-def squared_error(images: Tensor, others: Tensor) -> Tensor:
-    """L2: mean squared difference of the pixels, (N,); 0 for twins."""
-    _same_size(images, others)
-    return (images - others).square().mean(dim=(1, 2, 3))
-
-
-def psnr(images: Tensor, others: Tensor) -> Tensor:
-    r"""Peak signal-to-noise ratio :math:`-10 \log_{10} \mathrm{MSE}` in dB for [0, 1], (N,).
-
-    It falls as `squared_error` grows and ranks pairs the same way; infinite for twins.
-    """
-    return -10 * squared_error(images, others).log10()
-
-
-def dissimilarity(images: Tensor, others: Tensor) -> Tensor:
-    """1 − SSIM (Wang et al. 2004: Gaussian window, sigma 1.5), (N,); 0 for twins.
-
-    Raises:
-        ShapeError: the batches differ in size, or a side is below the window's 11 pixels.
-    """
-    from skimage.metrics import structural_similarity
-
-    _same_size(images, others)
-    if min(images.shape[-2:]) < 11:
-        raise ShapeError(f"SSIM needs sides of 11 pixels, got {tuple(images.shape[-2:])}.")
-    settings = dict(data_range=1.0, channel_axis=0, gaussian_weights=True, sigma=1.5)
-    pairs = zip(images.cpu().double().numpy(), others.cpu().double().numpy(), strict=True)
-    scores = [
-        structural_similarity(a, b, use_sample_covariance=False, **settings) for a, b in pairs
-    ]
-    return 1 - torch.tensor(scores, dtype=torch.float32)
-
-
-def unit_feature_distance(features: Tensor, others: Tensor, epsilon: float = 1e-10) -> Tensor:
-    r"""The core of LPIPS in one layer, before its calibration (Zhang et al. 2018, eq. 1, w = 1):
-
-    :math:`\frac{1}{HW}\sum_{hw}\|\hat y_{hw} - \hat z_{hw}\|^2`, (N,), where the hat scales the
-    vector of channels at each position to length 1. It lies in [0, 4].
-
-    Raises:
-        ShapeError: the maps (N, C, H, W) differ in size.
-    """
-    _same_size(features, others)
-    unit, other = (F.normalize(each, dim=1, eps=epsilon) for each in (features, others))
-    return (unit - other).square().sum(dim=1).mean(dim=(1, 2))
-
-
-def _same_size(images: Tensor, others: Tensor) -> None:
-    if images.shape != others.shape or images.dim() != 4:
-        raise ShapeError(
-            f"Two batches (N, C, H, W) of one size are needed, got {tuple(images.shape)} and "
-            f"{tuple(others.shape)}."
-        )
-
-
-# Distortions. Each maps patches (N, 3, H, W) in [0, 1] to the same, is seeded, and gets stronger
-# as its strength moves away from that of the identity.
-
-
-def blur(images: Tensor, sigma: float, seed: int = 0) -> Tensor:
-    """Gaussian blur (Zhang et al. 2018, section 3.1); ``sigma`` in pixels, borders mirrored."""
-    radius = min(math.ceil(3 * sigma), min(images.shape[-2:]) - 1)
-    positions = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-    line = torch.exp(-positions.square() / (2 * max(sigma, 1e-6) ** 2))
-    kernel = torch.outer(line, line) / line.sum() ** 2
-    padded = F.pad(images, [radius] * 4, mode="reflect")
-    channels = images.shape[1]
-    return F.conv2d(padded, kernel.expand(channels, 1, -1, -1), groups=channels).clamp(0, 1)
-
-
-def noise(images: Tensor, amplitude: float, seed: int = 0) -> Tensor:
-    """Gaussian white noise (Zhang et al. 2018, section 3.1) of deviation ``amplitude``."""
-    values = torch.randn(images.shape, generator=generator(seed)).to(images)
-    return (images + amplitude * values).clamp(0, 1)
-
-
-def shift(images: Tensor, pixels: float, seed: int = 0) -> Tensor:
-    """Move by ``pixels`` each way, signs by chance, borders repeated (Zhang et al. 2018, §3.1)."""
-    signs = 2 * torch.randint(2, (2,), generator=generator(seed)) - 1
-    down, across = (int(sign) * int(pixels) for sign in signs)
-    pad = abs(int(pixels))
-    padded = F.pad(images, [pad] * 4, mode="replicate")
-    height, width = images.shape[-2:]
-    return padded[..., pad + down : pad + down + height, pad + across : pad + across + width]
-
-
-def jpeg(images: Tensor, quality: float, seed: int = 0) -> Tensor:
-    """Save as JPEG of ``quality`` 1 … 95 and read again (Zhang et al. 2018, section 3.1).
-
-    Raises:
-        SettingError: a quality outside that range.
-    """
-    if not 1 <= quality <= 95:
-        raise SettingError(f"JPEG quality is {quality}; give 1 … 95.")
-    return torch.cat([_through_jpeg(image, int(quality)) for image in images]).to(images)
-
-
-def _through_jpeg(image: Tensor, quality: int) -> Tensor:
-    file = io.BytesIO()
-    to_pil(image).save(file, format="JPEG", quality=quality)
-    return load_image(Image.open(file))
-
-
-def colour(images: Tensor, amount: float, seed: int = 0) -> Tensor:
-    """Add one colour of length ``amount``, random direction (Zhang et al. 2018, section 3.1)."""
-    direction = torch.randn(3, generator=generator(seed))
-    tint = amount * direction / direction.norm()
-    return (images + tint.view(1, 3, 1, 1).to(images)).clamp(0, 1)
-
-
-Distortion: TypeAlias = Callable[[Tensor, float, int], Tensor]
-
-#: Name -> (function, strengths from weak to strong).
-DISTORTIONS: dict[str, tuple[Distortion, tuple[float, ...]]] = {
-    "blur": (blur, (0.7, 1.2, 2.0)),
-    "noise": (noise, (0.03, 0.07, 0.12)),
-    "shift": (shift, (1, 2, 4)),
-    "JPEG": (jpeg, (40, 15, 5)),
-    "colour": (colour, (0.08, 0.16, 0.3)),
-}
-
-
-# The two-alternatives test.
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One question: which of two distorted patches is closer to the reference? (Zhang et al. 2018)
-
-    Attributes:
-        reference: (3, H, W), like ``left`` and ``right``.
-        names: what was done on the left and on the right.
-        distances: metric -> its distance of (left, right) to the reference.
-        patch: which reference of the batch it is.
-    """
-
-    reference: Tensor
-    left: Tensor
-    right: Tensor
-    names: tuple[str, str]
-    distances: dict[str, tuple[float, float]]
-    patch: int
-
-    def closer(self, metric: str) -> int:
-        """0 if ``metric`` finds the left patch closer, 1 if the right one."""
-        left, right = self.distances[metric]
-        return int(right < left)
-
-    def margin(self, metric: str) -> float:
-        """How sure ``metric`` is: the larger distance over the smaller, from 1 to infinity."""
-        near, far = sorted(self.distances[metric])
-        return far / max(near, 1e-12)
-
-
-def two_alternatives(
-    patches: Tensor,
-    metrics: Mapping[str, Metric],
-    *,
-    distortions: Mapping[str, tuple[Distortion, Sequence[float]]] | None = None,
-    seed: int = 0,
-) -> list[Trial]:
-    """All questions that these patches and distortions allow, measured with every metric.
-
-    Two alternatives, one to be chosen (Zhang et al. 2018, section 3.2). Each pair has two different
-    kinds of distortion; which one is on the left is random.
-
-    Args:
-        patches: references (N, 3, H, W) in [0, 1].
-        metrics: name -> function of two batches that returns distances (N,), 0 for twins.
-        distortions: like `DISTORTIONS`, which is the default.
-        seed: of the noise, the directions and the sides.
-
-    Raises:
-        SettingError: no metric, or fewer than two kinds of distortion.
-    """
-    table = DISTORTIONS if distortions is None else distortions
-    if not metrics or len(table) < 2:
-        raise SettingError("Give at least one metric and two kinds of distortion.")
-    made = _distort(patches, table, seed)
-    distances = {
-        (name, index): metric(distorted, patches).tolist()
-        for name, metric in metrics.items()
-        for index, (_, _, distorted) in enumerate(made)
-    }
-    sides = generator(seed)
-    trials = []
-    for patch in range(len(patches)):
-        for pair in itertools.combinations(range(len(made)), 2):
-            if made[pair[0]][0] == made[pair[1]][0]:
-                continue
-            left, right = pair if torch.rand((), generator=sides) < 0.5 else pair[::-1]
-            measured = {m: (distances[m, left][patch], distances[m, right][patch]) for m in metrics}
-            pictures = made[left][2][patch], made[right][2][patch]
-            names = made[left][1], made[right][1]
-            trials.append(Trial(patches[patch], *pictures, names, measured, patch))
-    return trials
-
-
-@torch.no_grad()
-def _distort(
-    patches: Tensor, table: Mapping[str, tuple[Distortion, Sequence[float]]], seed: int
-) -> list[tuple[str, str, Tensor]]:
-    """(kind, kind with strength, distorted patches) of every distortion and strength."""
-    made: list[tuple[str, str, Tensor]] = []
-    for kind, (function, strengths) in table.items():
-        for strength in strengths:
-            seeds = range(
-                seed * 1000 + len(made), seed * 1000 + len(made) + 100 * len(patches), 100
-            )
-            each = [function(p[None], strength, s) for p, s in zip(patches, seeds, strict=True)]
-            made.append((kind, f"{kind} {strength:g}", torch.cat(each)))
-    return made
-
-
-def agreement(trials: Sequence[Trial], metrics: Sequence[str]) -> list[list[int]]:
-    """How many trials two metrics answer alike: ``table[i][j]`` for metrics[i], metrics[j]."""
-    return [
-        [sum(trial.closer(a) == trial.closer(b) for trial in trials) for b in metrics]
-        for a in metrics
-    ]
-
-
-def disagreements(
-    trials: Sequence[Trial], metric: str, others: Sequence[str], count: int = 4
-) -> list[Trial]:
-    """Trials in which all ``others`` answer one way and ``metric`` the other, surest first.
-
-    Sorted by the smallest margin of all the metrics. Each pair of distortion kinds and each patch
-    is taken once at most.
-    """
-    against = [
-        trial
-        for trial in trials
-        if all(trial.closer(other) != trial.closer(metric) for other in others)
-    ]
-    against.sort(key=lambda trial: -min(trial.margin(name) for name in [metric, *others]))
-    chosen: list[Trial] = []
-    kinds: set[frozenset[str]] = set()
-    for trial in against:
-        pair = frozenset(name.split()[0] for name in trial.names)
-        if pair not in kinds and trial.patch not in {other.patch for other in chosen}:
-            kinds.add(pair)
-            chosen.append(trial)
-    return chosen[:count]

@@ -53,8 +53,8 @@ ROLES = {  # names, with * for any ending, that mean the same in every topic
 # And single names that come from no paper, by reason.
 NO_PAPER = {
     "mathematics of textbooks": (
-        "inversion.squared_error",
-        "inversion.psnr",
+        "inversion_distances.squared_error",
+        "inversion_distances.psnr",
         "texture.colour_covariance",
         "texture.eigen_power",
         "dfi.line",
@@ -84,8 +84,8 @@ NO_PAPER = {
     ),
     "a measure or a control of this course": (
         "inversion.difference_map",
-        "inversion.agreement",
-        "inversion.disagreements",
+        "inversion_distances.agreement",
+        "inversion_distances.disagreements",
         "fast_style.evaluate",
         "fast_style.pan",
         "fast_style.flicker",

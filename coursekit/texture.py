@@ -15,7 +15,7 @@ from torch import Tensor
 
 from coursekit.core.errors import LayerError, SettingError, ShapeError
 from coursekit.core.features import FeatureExtractor
-from coursekit.core.images import resize
+from coursekit.core.images import check_images, resize, sides_of
 from coursekit.core.losses import channel_statistics, gram_matrix, style_loss
 from coursekit.core.optimise import PixelResult, coarse_to_fine
 from coursekit.core.runtime import generator
@@ -111,8 +111,10 @@ def _mix(matrix: Tensor, images: Tensor) -> Tensor:
 
 def _check_rgb(*images: Tensor) -> None:
     for each in images:
-        if each.dim() != 4 or each.shape[1] != 3:
-            raise ShapeError(f"Expected images (N, 3, H, W), got {tuple(each.shape)}.")
+        if each.dim() != 4 or each.shape[1] != 3 or not each.is_floating_point():
+            raise ShapeError(
+                f"Expected images of floats (N, 3, H, W), got {tuple(each.shape)} of {each.dtype}."
+            )
 
 
 # --- Colour transfer -----------------------------------------------------------------------------
@@ -149,7 +151,12 @@ def colour_covariance(images: Tensor) -> Tensor:
 
     Returns:
         (N, C, C): the Gram matrix of the images less their mean.
+
+    Raises:
+        ShapeError: not four dimensions.
     """
+    if images.dim() != 4:
+        raise ShapeError(f"Expected images (N, C, H, W), got {tuple(images.shape)}.")
     return _second_moment(images - images.mean(dim=(2, 3), keepdim=True))
 
 
@@ -186,6 +193,8 @@ def match_covariance(image: Tensor, reference: Tensor) -> Tensor:
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:
     """Symmetric power of a positive semi-definite matrix (N, C, C); null directions stay null."""
+    if not torch.isfinite(matrix).all():
+        raise ShapeError("The colours hold NaN or infinite values; they have no covariance.")
     values, vectors = torch.linalg.eigh(matrix)
     return eigen_power(values, vectors, exponent, 1e-10 * values[..., -1:])
 
@@ -210,6 +219,10 @@ def _check_pair(image: Tensor, reference: Tensor) -> None:
             f"Expected two stacks (N, C, H, W) with the same C, got {tuple(image.shape)} and "
             f"{tuple(reference.shape)}."
         )
+    if reference.shape[0] not in (1, image.shape[0]):
+        raise ShapeError(
+            f"{reference.shape[0]} references for {image.shape[0]} images; give one, or one each."
+        )
 
 
 def colour_transfer(image: Tensor, reference: Tensor, space: str = "rgb") -> Tensor:
@@ -229,9 +242,10 @@ def colour_transfer(image: Tensor, reference: Tensor, space: str = "rgb") -> Ten
 
     Raises:
         SettingError: another space.
-        ShapeError: not RGB pictures.
+        ImageError: not RGB pictures in [0, 1].
     """
-    _check_rgb(image, reference)
+    check_images(image, "image")
+    check_images(reference, "reference")
     transfers: dict[str, Callable[[], Tensor]] = {
         "rgb": lambda: match_channel_statistics(image, reference),
         "lalphabeta": lambda: lalphabeta_to_rgb(
@@ -304,6 +318,8 @@ def _layer_weights(
             f"The weights name {', '.join(layer_weights)}, the layers are {', '.join(layers)}. "
             "Give each layer one weight."
         )
+    if not min(layer_weights.values()) >= 0:
+        raise SettingError(f"The weights {dict(layer_weights)} must be 0 or more.")
     return layer_weights
 
 
@@ -319,11 +335,20 @@ def balanced_weights(targets: Mapping[str, Tensor], total: float = 1e4) -> dict[
     Args:
         targets: ``{layer: (N, C, C)}`` from `gram_targets`.
         total: the whole loss of a picture without features; 0.01 % of it is then 1.
+
+    Raises:
+        SettingError: a total that is not above 0.
+        ShapeError: a layer that is zero everywhere.
     """
+    if not total > 0:
+        raise SettingError(f"total={total}: the weights are divided out of a number above 0.")
     empty = {
         name: float(target.cpu().double().square().mean(0).sum()) / (4 * target.shape[1] ** 2)
         for name, target in targets.items()
     }
+    dead = [name for name, value in empty.items() if not value > 0]
+    if dead:
+        raise ShapeError(f"The features of {', '.join(dead)} are zero or not finite; no weight.")
     whole = sum(value**0.5 for value in empty.values())
     return {name: total / (value**0.5 * whole) for name, value in empty.items()}
 
@@ -343,8 +368,12 @@ def texture_noise(texture: Tensor, size: int | tuple[int, int], seed: int = 0) -
 
     Returns:
         (1, 3, H, W) in [0, 1].
+
+    Raises:
+        ImageError: a size that is none.
+        ShapeError: a texture that is no picture.
     """
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = sides_of(size)
     noise = torch.randn(1, 3, height, width, generator=generator(seed)).to(texture)
     return match_covariance(noise, texture).clamp(0, 1)
 
@@ -389,10 +418,11 @@ def synthesise(
     Raises:
         LayerError: ``up_to`` is neither a known depth nor layers of the network.
         SettingError: another argument that cannot be used.
-        ShapeError: the texture is not (1, 3, h, w).
+        ImageError: the texture is no picture in [0, 1], or the size none.
+        ShapeError: several textures.
     """
     _check_texture(texture)
-    size = min(texture.shape[-2:]) if size is None else size
+    size = min(texture.shape[-2:]) if size is None else sides_of(size)[0]
     extractor = FeatureExtractor(
         network,
         _layers_up_to(up_to),
@@ -427,7 +457,8 @@ def _loss_at(
 
 
 def _check_texture(texture: Tensor) -> None:
-    if texture.dim() != 4 or texture.shape[:2] != (1, 3):
+    check_images(texture, "texture")
+    if len(texture) != 1:
         raise ShapeError(f"Expected one texture (1, 3, H, W), got {tuple(texture.shape)}.")
 
 

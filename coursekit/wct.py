@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from coursekit.core import runtime
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.features import FeatureExtractor
-from coursekit.core.images import Source, load_image, resize
+from coursekit.core.images import Source, check_images, load_image, resize, sides_of
 from coursekit.texture import match_channel_statistics
 from coursekit.wct_networks import LEVELS, Autoencoder, layer_of, load_decoder
 from coursekit.wct_roots import FLOOR, least_variance, moments, root
@@ -86,7 +86,9 @@ def blend(transformed: Tensor, content: Tensor, strength: float) -> Tensor:
 
     Raises:
         ShapeError: the two differ in shape.
+        SettingError: a strength that is not a finite number.
     """
+    _check_strength(strength)
     if transformed.shape != content.shape:
         raise ShapeError(f"Cannot blend {tuple(transformed.shape)} with {tuple(content.shape)}.")
     return strength * transformed + (1 - strength) * content
@@ -121,9 +123,7 @@ def wct(
         ShapeError: shapes that do not match.
         SettingError: another method, or a strength that is not a finite number.
     """
-    _check_maps(content, style)
-    if not -1e6 < strength < 1e6:
-        raise SettingError(f"strength={strength} is no share; 0 is the content, 1 the style.")
+    _check_strength(strength)
     matrix, shift = transfer_map(content, style, method=method, floor=floor, weights=weights)
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     mixed = strength * matrix + (1 - strength) * identity
@@ -140,7 +140,8 @@ def transfer_map(
     weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""The whole transform as one affine map: :math:`A = \Sigma_s^{1/2} \Sigma_c^{-1/2}` (N, C, C)
-    and :math:`b = m_s - A m_c` (N, C, 1), eq. 2 and 3 in one. Arguments as for `wct`."""
+    and :math:`b = m_s - A m_c` (N, C, 1), eq. 2 and 3 in one. Arguments and errors as for `wct`."""
+    _check_maps(content, style)
     wide = _wide(content)
     mean, covariance = moments(wide, weights)
     style_mean, style_covariance = moments(_wide(style))
@@ -157,8 +158,14 @@ def adain(content: Tensor, style: Tensor, strength: float = 1.0) -> Tensor:
 
 
 def colour_only(content: Tensor, style: Tensor) -> Tensor:
-    """What comes of `wct` without whitening: the laboratory of notebook 05."""
+    """What comes of `wct` without whitening: the laboratory of notebook 05. Errors as there."""
+    _check_maps(content, style)
     return colour(content - content.mean((2, 3), keepdim=True), style)
+
+
+def _check_strength(strength: float) -> None:
+    if not -1e6 < strength < 1e6:
+        raise SettingError(f"strength={strength} is no share; 0 is the content, 1 the style.")
 
 
 def _wide(values: Tensor) -> Tensor:
@@ -190,9 +197,16 @@ def mix_styles(transformed: Sequence[Tensor], shares: Sequence[float]) -> Tensor
 
     Raises:
         SettingError: not one share a style, negative ones, or all of them 0.
+        ShapeError: features of different shapes.
     """
-    if len(transformed) != len(shares) or min(shares, default=-1) < 0 or sum(shares) == 0:
-        raise SettingError(f"Give one share of 0 or more for each of {len(transformed)} styles.")
+    if len(transformed) != len(shares) or not min(shares, default=-1) >= 0 or not sum(shares) > 0:
+        raise SettingError(
+            f"Give one share of 0 or more for each of {len(transformed)} styles, not all of them "
+            f"0; got {list(shares)}."
+        )
+    shapes = sorted({tuple(each.shape) for each in transformed})
+    if len(shapes) != 1:
+        raise ShapeError(f"The features differ: {shapes}. Mix those of one content picture.")
     total = sum(shares)
     parts = [share / total * each for share, each in zip(shares, transformed, strict=True)]
     return torch.stack(parts).sum(0)
@@ -358,9 +372,11 @@ def stylise(
     Raises:
         ImageError: a picture that is none, or too small for the deepest level.
         SettingError: no level, a level that the model lacks, shares or a mask that do not fit
-            the number of styles.
+            the number of styles, or a strength that is not a finite number.
     """
-    styles = [style] if isinstance(style, Tensor) else list(style)
+    styles = [style] if isinstance(style, Tensor | str) else list(style)
+    for name, each in [("content", content), *(("style", each) for each in styles)]:
+        check_images(each, name)
     parts, whole = _check_mixing(len(styles), shares, mask, transform)
     if not levels or any(level not in model.levels for level in levels):
         raise SettingError(f"levels={list(levels)}: choose one or more of {model.levels}.")
@@ -437,8 +453,11 @@ def texture(
 
     Returns:
         (1, 3, H, W) in [0, 1].
+
+    Raises:
+        ImageError: a size that is none, and else as `stylise`.
+        SettingError: as `stylise`.
     """
-    height, width = (size, size) if isinstance(size, int) else size
-    first = style if isinstance(style, Tensor) else style[0]
-    noise = torch.rand(1, 3, height, width, generator=runtime.generator(seed)).to(first)
+    device = next(model.parameters()).device
+    noise = torch.rand(1, 3, *sides_of(size), generator=runtime.generator(seed)).to(device)
     return stylise(model, noise, style, **settings)

@@ -34,10 +34,14 @@ def moments(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Te
         weights: how much each position counts, (1, 1, H, W) of 0 or more; all alike by default.
 
     Raises:
-        ShapeError: not four dimensions, or weights of another size.
+        ShapeError: not four dimensions, no floats, or weights of another size.
+        SettingError: a weight below 0.
     """
-    if features.dim() != 4:
-        raise ShapeError(f"Expected feature maps (N, C, H, W), got {tuple(features.shape)}.")
+    if features.dim() != 4 or not features.is_floating_point():
+        raise ShapeError(
+            f"Expected feature maps of floats (N, C, H, W), got {tuple(features.shape)} of "
+            f"{features.dtype}."
+        )
     rows = features.flatten(2)
     if weights is None:
         mean = rows.mean(2, keepdim=True)
@@ -49,6 +53,8 @@ def moments(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Te
             f"(1, 1, {features.shape[2]}, {features.shape[3]})."
         )
     shares = weights.flatten(2).to(rows)
+    if not (shares >= 0).all():
+        raise SettingError("The weights of the positions must be numbers of 0 or more.")
     shares = shares / shares.sum().clamp_min(torch.finfo(rows.dtype).tiny)
     mean = (rows * shares).sum(2, keepdim=True)
     centred = (rows - mean) * shares.sqrt()
@@ -110,6 +116,8 @@ def root(
             f"There is no root {exponent} by {method!r}. Choose 0.5 or -0.5 and one of "
             f"{', '.join(METHODS)}."
         )
+    if not 0 <= floor < 1:
+        raise SettingError(f"floor={floor} is no share of the largest variance; give 0 … 1.")
     if not torch.isfinite(covariance).all():
         raise ShapeError("The features hold NaN or infinite values; no root can be taken of them.")
     least = torch.as_tensor(least).to(covariance)

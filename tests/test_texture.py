@@ -16,7 +16,7 @@ from skimage.color import rgb2yiq
 from torch import Tensor
 
 from coursekit import texture, texture_quiz
-from coursekit.core.errors import LayerError, SettingError, ShapeError
+from coursekit.core.errors import ImageError, LayerError, SettingError, ShapeError
 from coursekit.core.features import FeatureExtractor
 from coursekit.core.images import load_image
 from coursekit.core.losses import gram_matrix
@@ -367,8 +367,10 @@ def test_synthesis_refuses_what_it_cannot_use(stripes: Tensor) -> None:
         texture.synthesise(stripes, "relu9", **settings())
     with pytest.raises(LayerError, match="relu9"):
         texture.synthesise(stripes, ("relu9",), **settings())
-    with pytest.raises(ShapeError, match="one texture"):
+    with pytest.raises(ImageError, match="texture must be"):
         texture.synthesise(stripes[0], "pool1", **settings())
+    with pytest.raises(ShapeError, match="one texture"):
+        texture.synthesise(stripes.repeat(2, 1, 1, 1), "pool1", **settings())
     with pytest.raises(SettingError, match="weight"):
         texture.synthesise(stripes, "pool1", **settings(layer_weights={"pool1": 1.0}))
 

@@ -7,7 +7,7 @@ one-tower version (``conv1, relu1, pool1, … pool5``).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -202,6 +202,8 @@ class FeatureExtractor(nn.Module):
     def _check_images(self, images: Tensor) -> None:
         if images.dim() != 4 or images.shape[1] != 3:
             raise ImageError(f"Expected images (N, 3, H, W), got {tuple(images.shape)}.")
+        if not images.is_floating_point():
+            raise ImageError(f"Expected images of floats in 0 … 1, got {images.dtype}.")
         if min(images.shape[-2:]) < self.minimum_size:
             deepest = list(self.body.named_children())[-1][0]
             raise ImageError(
@@ -211,6 +213,21 @@ class FeatureExtractor(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.network}, layers={list(self.layers)}"
+
+
+def of_layers(features: Mapping[str, Tensor], layers: Iterable[str]) -> dict[str, Tensor]:
+    """The feature maps of some layers, ``{layer: (N, C, h, w)}``.
+
+    Raises:
+        LayerError: the extractor was not asked for one of them.
+    """
+    missing = [layer for layer in layers if layer not in features]
+    if missing:
+        raise LayerError(
+            f"There are features of {', '.join(features)}, not of {', '.join(missing)}. Name the "
+            "layers that you want when you make the extractor."
+        )
+    return {layer: features[layer] for layer in layers}
 
 
 def _check_layers(network: str, layers: tuple[str, ...]) -> list[str]:

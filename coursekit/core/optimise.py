@@ -102,6 +102,7 @@ def optimise_pixels(
             holds the best image before that.
     """
     _check_settings(method, start, steps, seconds)
+    _check_counts(lr, snapshots)
     # Gradients are needed whatever mode the caller is in.
     with torch.inference_mode(False), torch.enable_grad():
         run = _Run(loss, start, bounds, callback, _snapshot_steps(steps, snapshots))
@@ -128,6 +129,13 @@ def _check_settings(method: str, start: Tensor, steps: int, seconds: float | Non
             f"The start ({start.dtype}) must be an image of finite floating numbers; "
             "load_image gives one."
         )
+
+
+def _check_counts(lr: float | None, snapshots: int) -> None:
+    if lr is not None and not lr > 0:
+        raise SettingError(f"lr={lr}: a step size lies above 0.")
+    if snapshots < 0:
+        raise SettingError(f"snapshots={snapshots}: keep 0 images or more on the way.")
 
 
 def _snapshot_steps(steps: int, count: int) -> frozenset[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import random
 import sys
@@ -125,10 +126,16 @@ def seed_everything(seed: int) -> None:
 
 
 def generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A fresh torch generator, so that one result never depends on what ran before it."""
+    """A fresh torch generator, so that one result never depends on what ran before it.
+
+    Raises:
+        SettingError: the seed is no whole number of 64 bits.
+    """
     import torch
 
-    return torch.Generator(device=device).manual_seed(seed)
+    if not isinstance(seed, numbers.Integral) or not -(2**63) <= seed < 2**64:
+        raise SettingError(f"seed={seed!r} must be a whole number of 64 bits, such as 0.")
+    return torch.Generator(device=device).manual_seed(int(seed))
 
 
 def in_colab() -> bool:
