@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import coursekit
 from coursekit import notebooks
-from coursekit.core.errors import CourseError, DataError
+from coursekit.core.atomic import write_text
+from coursekit.core.errors import CourseError
 
 if TYPE_CHECKING:
     from nbclient import NotebookClient
@@ -322,29 +323,12 @@ def write_html(
     text = text.replace("<head>", f"<head>{_MARK.format(mark)}", 1) if mark else text
     banners = _banner(warning, "#fde2e2") + _banner(note, "#eeeeee")
     text = re.sub(r"(<body[^>]*>)", lambda body: body[1] + banners, text, count=1)
-    write_atomically(target, text)
+    write_text(target, text)
 
 
 def _banner(text: str, colour: str) -> str:
     style = f"background:{colour};color:#222;padding:0.6em 1em;margin:0"
     return f'<p style="{style}">{html.escape(text)}</p>' if text else ""
-
-
-def write_atomically(target: Path, text: str) -> None:
-    """Write a text file whole or not at all, in a folder that is made if need be.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    part = target.with_suffix(".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(target)
-    except OSError as error:
-        raise DataError(
-            f"Cannot write {target} ({error.strerror}). Give another folder with --out."
-        ) from error
 
 
 def _prepare_cell(cell: dict[str, Any], formulas: list[str]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
-import os
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from coursekit import notebooks
+from coursekit.core.atomic import write_text
 from coursekit.core.errors import DataError
 from coursekit.exercises import engine
 from coursekit.exercises.engine import Exercise
@@ -248,9 +248,7 @@ def release(paths: Sequence[Path], out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     config = out / CONFIG
     if not config.exists():
-        temporary = config.with_name(f"{CONFIG}.part")
-        temporary.write_text(_CONFIG_TEXT, encoding="utf-8")
-        os.replace(temporary, config)
+        write_text(config, _CONFIG_TEXT)
     return [
         _written(solved(notebooks.read(path), marked=True), out / "source" / path.stem / path.name)
         for path in chosen

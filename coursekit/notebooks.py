@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from coursekit.core.atomic import write_text
 from coursekit.core.errors import DataError, SettingError
 
 Notebook = dict[str, Any]
@@ -123,7 +124,7 @@ def read(path: Path) -> Notebook:
     """
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path} is not a readable notebook ({error}). Restore it from the repository."
         ) from error
@@ -133,12 +134,16 @@ def read(path: Path) -> Notebook:
 
 
 def write(path: Path, notebook: Notebook) -> bool:
-    """Write a notebook the way Jupyter does; return whether the file changed."""
+    """Write a notebook the way Jupyter does; return whether the file changed.
+
+    Raises:
+        DataError: it cannot be written. The notebook is as it was.
+    """
     text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     data = text.encode("utf-8")
     if path.is_file() and path.read_bytes() == data:
         return False
-    path.write_bytes(data)
+    write_text(path, text)
     return True
 
 
@@ -201,7 +206,7 @@ def rewrite_repository(name: str) -> list[Path]:
 
     Raises:
         SettingError: the name cannot be a GitHub repository.
-        DataError: there are no notebooks, or one cannot be read.
+        DataError: there are no notebooks, or one cannot be read or written.
     """
     check_name(name)
     old, there = repository(), paths()
@@ -226,5 +231,5 @@ def _substitute(path: Path, pattern: str, replacement: str) -> bool:
     after = re.sub(pattern, replacement, before, flags=re.MULTILINE)
     if after == before:
         return False
-    path.write_bytes(after.encode("utf-8"))
+    write_text(path, after)
     return True

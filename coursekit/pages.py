@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coursekit import execute, notebooks
+from coursekit.core.atomic import write_text
 from coursekit.core.errors import DataError
 
 TEMPLATE = Path(__file__).with_name("index.html.j2")
@@ -69,7 +70,7 @@ def write(
         targets = [out / f"{path.stem}.html" for path in paths]
     if start_page:
         cards = [card(*pair, problems[pair[0]]) for pair in zip(paths, targets, strict=True)]
-        execute.write_atomically(out / START_PAGE, start_page_of(cards, preset))
+        write_text(out / START_PAGE, start_page_of(cards, preset))
         targets.append(out / START_PAGE)
     stopped = [problem for problem in problems.values() if problem]
     if stopped:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from coursekit import pix2pix, pix2pix_measure, pix2pix_tasks
 from coursekit.core import checkpoints, images, runtime, training
+from coursekit.core.atomic import write_text
 from coursekit.core.errors import DataError, SettingError
 from coursekit.core.estimates import Estimate
 from coursekit.datasets.base import Dataset
@@ -335,7 +336,7 @@ def save(block: Block, folder: Path, stem: str, *, ending: str = ".jpg") -> list
     picture = images.save_image(sheet, folder / f"{stem}{ending}", quality=75)
     text = f'{{"block": {json.dumps(block.name)}, "picture": "{picture.name}", "outcomes": [\n'
     path = folder / f"{stem}.json"
-    path.write_text(f"{text}{lines}\n]}}\n", encoding="utf-8")
+    write_text(path, f"{text}{lines}\n]}}\n")
     return [path, picture]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from coursekit import notebooks
+from coursekit.core.atomic import write_text
 from coursekit.core.errors import CourseError, DataError
 from coursekit.exercises import engine
 
@@ -88,7 +89,7 @@ def read(submissions: Path | str) -> Class:
         if path.suffix not in (".ipynb", ".json") or ".ipynb_checkpoints" in path.parts:
             continue
         try:
-            found = list(_records(path, _student(path.relative_to(top))))
+            found = _read_one(path, _student(path.relative_to(top)))
         except CourseError as error:
             unreadable.append(str(error).replace(f"{top}{os.sep}", ""))
             continue
@@ -109,8 +110,14 @@ def _student(path: Path) -> str:
     return path.parts[0] if len(path.parts) > 1 else path.stem
 
 
-def _records(path: Path, student: str) -> Iterator[Record]:
-    return _from_notebook(path, student) if path.suffix == ".ipynb" else _progress(path, student)
+def _read_one(path: Path, student: str) -> list[Record]:
+    if path.is_symlink():  # it could show the work of somebody else
+        raise DataError(f"{path} is a link; hand in the file itself.")
+    read = _from_notebook if path.suffix == ".ipynb" else _progress
+    try:
+        return list(read(path, student))
+    except (AttributeError, TypeError, ValueError, LookupError) as error:  # not of that form
+        raise DataError(f"{path} is not of the form that the course writes ({error}).") from error
 
 
 def _from_notebook(path: Path, student: str) -> Iterator[Record]:
@@ -133,7 +140,7 @@ def _progress(path: Path, student: str) -> Iterator[Record]:
     """A progress file; another JSON file yields nothing."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a readable progress file ({error}).") from error
     entries = found.get("exercises") if isinstance(found, dict) else None
     for exercise, entry in entries.items() if isinstance(entries, dict) else ():
@@ -176,13 +183,7 @@ def write(submissions: Path | str, path: Path | str) -> Path:
         DataError: as `read`; or the page cannot be written (an older one is still there).
     """
     page, path = html(read(submissions)), Path(path)
-    temporary = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"The report cannot be written to {path}: {error}.") from error
+    write_text(path, page)
     return path
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from coursekit import spade, spade_measure
 from coursekit.core import checkpoints, images, runtime, training
+from coursekit.core.atomic import write_text
 from coursekit.core.errors import DataError, SettingError
 from coursekit.core.estimates import Estimate, mean_interval
 from coursekit.datasets.scenes import CLASSES, colourise
@@ -181,7 +182,7 @@ def save(study: Study, folder: Path, stem: str = STEM) -> list[Path]:
         "runs": [asdict(run) for run in study.runs],
     }
     path = folder / f"{stem}.json"
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(facts, indent=1) + "\n")
     return [path, picture]
 
 

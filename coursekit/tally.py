@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coursekit.core.atomic import write_text
+
 if TYPE_CHECKING:
     import pytest
 
@@ -113,10 +115,7 @@ class Tally:
             failed=sum(row.failed for row in rows),
         )
         facts = {"notebooks": [asdict(row) for row in rows if row.name], "all": asdict(sums)}
-        part = self.file.with_name(f"{self.file.name}.part")
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        part.replace(self.file)
+        write_text(self.file, json.dumps(facts, indent=1))
 
 
 # --- Hooks of pytest ------------------------------------------------------------------------------

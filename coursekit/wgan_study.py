@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from coursekit import dcgan, wgan
 from coursekit.core import checkpoints, metrics, recognise, runtime, training
+from coursekit.core.atomic import write_text
 from coursekit.core.errors import DataError, SettingError
 from coursekit.datasets.base import Dataset
 from coursekit.datasets.digits import digits
@@ -337,7 +338,7 @@ def save(study: Study, path: Path) -> Path:
     content = {"protocol": asdict(study.protocol), "extractor": study.extractor}
     lines = ",\n".join(json.dumps(run) for run in study.runs)
     head = json.dumps(content, indent=1)[:-2]
-    path.write_text(f'{head},\n "runs": [\n{lines}\n]}}\n', encoding="utf-8")
+    write_text(path, f'{head},\n "runs": [\n{lines}\n]}}\n')
     return path
 
 

@@ -258,7 +258,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(base.os, "replace", full)
+    monkeypatch.setattr("os.replace", full)
     make = Maker()
     assert len(cached("toy", {}, make)["image"]) == 2
     assert "could not be written (No space left on device)" in capsys.readouterr().out

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from coursekit.core import runtime
+from coursekit.core.atomic import replacing
 from coursekit.core.errors import WeightsError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -89,14 +88,10 @@ def save(module: nn.Module, path: Path | str, about: Mapping[str, Any]) -> Path:
     if missing:
         raise WeightsError(f"A checkpoint must say its {', '.join(missing)}.")
     weights = {name: _half(name, tensor) for name, tensor in module.state_dict().items()}
-    temporary = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(weights, temporary, metadata={"about": json.dumps(about)})
-        os.replace(temporary, path)
+        with replacing(path) as half:
+            save_file(weights, half, metadata={"about": json.dumps(about)})
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise WeightsError(f"The checkpoint {path} cannot be written: {error}.") from error
     return path
 

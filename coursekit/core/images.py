@@ -7,7 +7,6 @@ import numbers
 import os
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -17,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torchvision.transforms.v2 import functional as transforms
 from torchvision.utils import make_grid
 
+from coursekit.core.atomic import replacing
 from coursekit.core.errors import ImageError, SettingError
 
 Source: TypeAlias = (
@@ -260,15 +260,13 @@ def save_image(image: torch.Tensor, path: str | os.PathLike[str], *, quality: in
         raise ImageError(
             f"Cannot write {str(path)!r}: PIL writes no format of that ending. Try .png or .jpg."
         )
-    temporary = path.with_name(f".{path.name}.part{path.suffix}")
+    if not path.parent.is_dir():
+        raise ImageError(f"Cannot write {str(path)!r}: there is no folder {str(path.parent)!r}.")
     try:
-        picture.save(temporary, quality=quality)
-        os.replace(temporary, path)
+        with replacing(path) as half:
+            picture.save(half, quality=quality)
     except (OSError, ValueError) as error:
         raise ImageError(f"Cannot write {str(path)!r} ({error}).") from error
-    finally:
-        with suppress(OSError, ValueError):  # the latter for a name that no file can have
-            temporary.unlink()
     return path
 
 

@@ -7,6 +7,7 @@ across extractors. torchmetrics does the sums; it is imported on first use.
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -187,8 +188,9 @@ def _downloaded(known: WeightsEnum) -> Mapping[str, Tensor]:
     if runtime.offline() and not path.is_file():
         raise WeightsError(f"Inception-v3 is not cached and COURSEKIT_OFFLINE is set. {advice}")
     try:
-        return known.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
+        # A file in torch's cache is not compared with its hash: it must not be able to run code.
+        return known.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise WeightsError(f"Inception-v3 could not be fetched ({error}). {advice}") from error
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from coursekit.core import checkpoints, runtime
+from coursekit.core import checkpoints, runtime, training
 from coursekit.core.errors import SettingError, ShapeError, WeightsError
 from coursekit.core.estimates import Estimate, average, mean_interval, proportion
 from coursekit.core.recogniser import Recogniser, Report, Spec
@@ -81,6 +81,7 @@ def fit(
     augment: Augmentation = Augmentation(),
     held_out: tuple[Tensor, Targets] | None = None,
     device: torch.device | str = "cpu",
+    folder: Path | None = None,
     report: Callable[[int, float], None] | None = None,
 ) -> Recogniser:
     """Train a recogniser: Adam under a one-cycle schedule, one loss a target, summed.
@@ -97,11 +98,13 @@ def fit(
         lr: the highest learning rate of the cycle.
         augment: how each picture is moved.
         held_out: (images, targets) to measure with afterwards; fills ``.report``.
+        folder: keeps ``checkpoint.pt``, so that a second call goes on where the first stopped.
         report: called with (step, loss) after each step.
 
     Raises:
         SettingError: a spec that is not one, no steps, or an empty batch.
         ShapeError: images or targets that do not fit the spec or each other.
+        KeyboardInterrupt: it was stopped; the step was finished and saved first.
     """
     if steps < 1 or batch < 2:
         raise SettingError(f"Training needs a step and two pictures; got {steps=}, {batch=}.")
@@ -114,7 +117,8 @@ def fit(
     optimiser = torch.optim.Adam(recogniser.parameters(), lr, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
     recogniser.train()
-    for step in range(steps):
+
+    def step(number: int) -> training.Terms:
         chosen = torch.randint(len(images), (batch,), generator=generator)
         pictures = augment.apply(images[chosen].float().to(device) / 255, generator)
         wanted = {name: targets[name][chosen].to(device) for name in spec}
@@ -125,7 +129,11 @@ def fit(
         optimiser.step()
         schedule.step()
         if report is not None:
-            report(step, loss.item())
+            report(number - 1, loss.item())
+        return terms
+
+    state = {"recogniser": recogniser, "optimiser": optimiser, "schedule": schedule}
+    training.run_through(step, state | {"draw": generator}, steps=steps, folder=folder)
     _round(recogniser.eval())
     if held_out is not None:
         recogniser.report = evaluate(recogniser, *held_out)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coursekit.core import checkpoints, runtime
+from coursekit.core import checkpoints, runtime, training
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.estimates import LEVEL, Estimate
 from coursekit.core.recogniser import unit_images
@@ -239,6 +239,7 @@ def fit(
     lr: float = 4e-3,
     noise: float = 0.03,
     seed: int = 0,
+    folder: Path | None = None,
     report: Callable[[int, float], None] | None = None,
 ) -> Segmenter:
     """Train a segmenter: Adam under a one-cycle schedule, cross-entropy by pixel.
@@ -254,11 +255,13 @@ def fit(
         steps, batch: how many gradient steps, on how many random pictures each.
         lr: the highest learning rate of the cycle.
         noise: the largest standard deviation of the noise, on values in [0, 1].
+        folder: keeps ``checkpoint.pt``, so that a second call goes on where the first stopped.
         report: called with (step, loss) after each step.
 
     Raises:
         SettingError: no steps or an empty batch.
         ShapeError: images or labels that do not fit each other.
+        KeyboardInterrupt: it was stopped; the step was finished and saved first.
     """
     if steps < 1 or batch < 1:
         raise SettingError(f"Training needs a step and a picture; got {steps=}, {batch=}.")
@@ -267,7 +270,8 @@ def fit(
     segmenter, draw = Segmenter(classes, width=width, seed=seed), runtime.generator(seed)
     optimiser = torch.optim.Adam(segmenter.parameters(), lr, weight_decay=1e-5)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
-    for step in range(steps):
+
+    def step(number: int) -> training.Terms:
         chosen = torch.randint(len(images), (batch,), generator=draw)
         pictures, wanted = _moved(images[chosen].float() / 255, labels[chosen].long(), noise, draw)
         loss = F.cross_entropy(segmenter(pictures), wanted)
@@ -276,7 +280,11 @@ def fit(
         optimiser.step()
         schedule.step()
         if report is not None:
-            report(step, loss.item())
+            report(number - 1, loss.item())
+        return {"loss": loss}
+
+    state = {"segmenter": segmenter, "optimiser": optimiser, "schedule": schedule, "draw": draw}
+    training.run_through(step, state, steps=steps, folder=folder)
     return _rounded(segmenter.eval())
 
 

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from coursekit.core.atomic import replacing
 from coursekit.core.errors import SettingError, WeightsError
+from coursekit.core.zips import grows
 
 _FORMAT = 1
 _DAMAGED = "{path} is damaged or is no checkpoint of this course. Delete it to start anew."
@@ -36,17 +38,12 @@ def save_snapshot(path: Path, state: Mapping[str, Any], kept: Mapping[str, Any])
         "random": random_state(),
         **kept,
     }
-    temporary = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with replacing(path) as half, open(half, "wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise WeightsError(
             f"The checkpoint {path} cannot be written: {error}. Make room or choose another "
             "folder; the last checkpoint is untouched."
@@ -84,7 +81,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         # torch does not look at the checksums: a flipped bit would become a wrong weight.
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            damaged = grows(archive) or archive.testzip()
         content: Any = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or foreign file can raise almost anything
         raise WeightsError(_DAMAGED.format(path=path)) from error

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from coursekit.core import runtime
+from coursekit.core.atomic import replacing
 from coursekit.core.errors import DataError
 from coursekit.core.images import load_image, tile, to_pil
+from coursekit.core.zips import grows
 
 Frame = tuple[int, bytes, dict[str, float]]
 _QUALITY = 88
@@ -77,14 +77,10 @@ class Timeline:
             DataError: it cannot be written. An older file of that name is still there.
         """
         path = Path(path)
-        temporary = path.with_name(path.name + ".part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._write(temporary)
-            os.replace(temporary, path)
+            with replacing(path) as half:
+                self._write(half)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise DataError(f"The timeline {path} cannot be written: {error}.") from error
         return path
 
@@ -106,6 +102,8 @@ class Timeline:
         """
         try:
             with zipfile.ZipFile(path) as archive:
+                if grows(archive):
+                    raise zipfile.BadZipFile("larger inside than outside")
                 content = json.loads(archive.read("timeline.json"))
                 frames = [
                     (entry["step"], archive.read(f"{entry['step']:08d}.jpg"), entry["terms"])

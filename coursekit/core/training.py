@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from torch.optim import swa_utils
 from tqdm.auto import tqdm
 
 from coursekit.core import runtime
+from coursekit.core.batches import Batches, Indexed
 from coursekit.core.budget import Pace, duration, parse_budget
 from coursekit.core.errors import SettingError, TrainingError
 from coursekit.core.snapshot import load_snapshot, random_numbers_kept, save_snapshot
@@ -112,88 +113,6 @@ def move(averages: Sequence[Tensor], values: Sequence[Tensor], share: float) -> 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters()
     yield from module.named_buffers()
-
-
-class Indexed(Protocol):
-    """Anything with a length and a ``batch(indices, device)``: every data set of the course."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, indices: Tensor, device: torch.device | str) -> Any: ...
-
-
-class Batches:
-    """Endless batches in a shuffled order that a checkpoint can go on from.
-
-    Every epoch has its own order, made from ``seed`` and the epoch's number alone. The last
-    batch of an epoch is dropped when it is not full.
-
-    Args:
-        data: a data set of the course, or a tensor whose first dimension counts.
-        batch_size: entries a batch.
-        seed: of the order.
-        device: where the batches go.
-
-    Raises:
-        SettingError: the batch is larger than the data, or smaller than 1.
-    """
-
-    def __init__(
-        self,
-        data: Indexed | Tensor,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        if not 1 <= batch_size <= len(data):
-            raise SettingError(f"batch_size={batch_size} does not fit {len(data)} entries.")
-        self.data, self.batch_size, self.seed, self.device = data, batch_size, seed, device
-        self.drawn, self._epoch, self._order = 0, -1, torch.empty(0, dtype=torch.long)
-
-    def __iter__(self) -> Batches:
-        return self
-
-    def __next__(self) -> Any:
-        indices = self.indices(self.drawn)
-        self.drawn += 1
-        return self._entries(indices)
-
-    def first(self, count: int) -> Any:
-        """The data's first entries, ``count`` or all of them, for a preview; draws nothing."""
-        return self._entries(torch.arange(min(count, len(self.data))))
-
-    def _entries(self, indices: Tensor) -> Any:
-        if isinstance(self.data, Tensor):
-            return self.data[indices].to(self.device)
-        return self.data.batch(indices, self.device)
-
-    def indices(self, number: int) -> Tensor:
-        """The entries of batch ``number`` (from 0): the same ones whenever it is asked for."""
-        epoch, position = divmod(number, len(self.data) // self.batch_size)
-        if epoch != self._epoch:
-            order = runtime.generator(self.seed * 1_000_003 + epoch)
-            self._order, self._epoch = torch.randperm(len(self.data), generator=order), epoch
-        return self._order[position * self.batch_size :][: self.batch_size]
-
-    def state_dict(self) -> dict[str, int]:
-        """How many batches were drawn, and the seed."""
-        return {"drawn": self.drawn, "seed": self.seed, "length": len(self.data)}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on after that many batches.
-
-        Raises:
-            SettingError: the checkpoint was made with another seed or other data.
-        """
-        mine = self.state_dict()
-        if any(state[name] != mine[name] for name in ("seed", "length")):
-            raise SettingError(
-                f"The checkpoint's batches come from {state['length']} entries with seed "
-                f"{state['seed']}, these from {mine['length']} with seed {mine['seed']}. Use the "
-                "same data and seed, or another folder."
-            )
-        self.drawn = state["drawn"]
 
 
 @dataclass
@@ -349,8 +268,8 @@ class _Trainer:
                         tqdm.write(pace.sentence)
                 self._after_step(pace, bar)
             self.result.interrupted = stop.is_set() and self.result.steps < pace.last
-        if self.saved != self.result.steps:
-            self.save()
+            if self.saved != self.result.steps:
+                self.save()
         return self.result
 
     def _plan(self, pace: Pace) -> None:
@@ -473,6 +392,20 @@ def _stop_button() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
+def run_through(step: Step, state: State, *, steps: int, folder: Path | None) -> None:
+    """`run` for what is of no use before its last step: it ends there, or it raises.
+
+    The global random numbers stay as they are: ``state`` has to bring its own.
+
+    Raises:
+        KeyboardInterrupt: it was stopped; the step was finished and saved first.
+    """
+    with random_numbers_kept():
+        result = run(step, state, steps=steps, folder=folder, progress=False)
+    if result.interrupted:
+        raise KeyboardInterrupt
+
+
 def restore(folder: Path | str, state: State) -> int:
     """Put networks, optimisers and random numbers back to the folder's checkpoint.
 
@@ -489,9 +422,11 @@ def restore(folder: Path | str, state: State) -> int:
 __all__ = [
     "EMA",
     "Batches",
+    "Indexed",
     "TrainingResult",
     "autocast",
     "duration",
     "restore",
     "run",
+    "run_through",
 ]

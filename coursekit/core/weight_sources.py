@@ -174,7 +174,9 @@ def _convert(network: str, tree: Mapping[str, Any]) -> dict[str, Arrays]:
 
 
 class _Enum(Protocol):
-    def get_state_dict(self, *, progress: bool, check_hash: bool) -> Mapping[str, Any]: ...
+    def get_state_dict(
+        self, *, progress: bool, check_hash: bool, weights_only: bool
+    ) -> Mapping[str, Any]: ...
 
 
 def from_torchvision(name: str, progress: bool = True) -> dict[str, Arrays]:
@@ -191,8 +193,9 @@ def from_torchvision(name: str, progress: bool = True) -> dict[str, Arrays]:
         "alexnet": models.AlexNet_Weights.IMAGENET1K_V1,
     }
     try:
-        state = choices[name].get_state_dict(progress=progress, check_hash=True)
-    except (OSError, RuntimeError) as error:
+        # A file in torch's cache is not compared with its hash: it must not be able to run code.
+        state = choices[name].get_state_dict(progress=progress, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise WeightsError(f"torchvision could not download {name} ({error})") from error
     return {name: {k: v.numpy() for k, v in state.items() if k.startswith("features.")}}
 
@@ -212,5 +215,9 @@ def from_torchmetrics(name: str, progress: bool = True) -> dict[str, Arrays]:
     path = folder / f"{name.removeprefix('lpips_')}.pth"
     if not path.is_file():
         raise WeightsError(f"this version of torchmetrics has no {path.name}")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: {f"lin{i}": state[f"lin{i}.model.1.weight"].numpy().ravel() for i in range(5)}}
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        heads = {f"lin{i}": state[f"lin{i}.model.1.weight"].numpy().ravel() for i in range(5)}
+    except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"torchmetrics' {path.name} is damaged ({error})") from error
+    return {name: heads}

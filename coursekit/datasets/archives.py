@@ -19,6 +19,7 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 LOCK_SECONDS = 3600.0
 MOST_BYTES = 64 * 2**20  # of one file in an archive: a large picture has a tenth of that
+MOST_ENTRIES = 400_000  # the largest of the published sets has a third of that
 MOST_GROWTH = 10  # pictures are compressed already: an archive of them hardly grows
 
 Wanted = Callable[[PurePosixPath], bool]
@@ -113,7 +114,8 @@ def members(path: Path, wanted: Wanted) -> Iterator[tuple[PurePosixPath, bytes]]
 
     Raises:
         DataError: it is damaged, has an entry that points outside it or is no plain file, one
-            of more than `MOST_BYTES`, or grows to more than `MOST_GROWTH` times its size.
+            of more than `MOST_BYTES`, more than `MOST_ENTRIES` of them, or grows to more than
+            `MOST_GROWTH` times its size.
     """
     read = _zip_members if path.suffix == ".zip" else _tar_members
     try:
@@ -130,7 +132,9 @@ def _refuse(path: Path, name: str, why: str) -> DataError:
     return DataError(f"The archive {path.name} is refused: its entry {name[:80]!r} {why}.")
 
 
-def _checked(path: Path, name: str, size: int, plain: bool) -> PurePosixPath:
+def _checked(path: Path, number: int, name: str, size: int, plain: bool) -> PurePosixPath:
+    if number >= MOST_ENTRIES:
+        raise _refuse(path, name, f"is one too many; {MOST_ENTRIES:,} entries are admitted")
     inside = PurePosixPath(name.replace("\\", "/"))
     if inside.is_absolute() or ".." in inside.parts or ":" in name.split("/")[0]:
         raise _refuse(path, name, "points outside the archive")
@@ -148,10 +152,10 @@ def _most_in_all(path: Path) -> int:
 def _zip_members(path: Path, wanted: Wanted) -> Iterator[tuple[PurePosixPath, bytes]]:
     with zipfile.ZipFile(path) as archive:
         total, most = 0, _most_in_all(path)
-        for entry in archive.infolist():
+        for number, entry in enumerate(archive.infolist()):
             kind = stat.S_IFMT(entry.external_attr >> 16)
             plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
-            inside = _checked(path, entry.filename, entry.file_size, plain)
+            inside = _checked(path, number, entry.filename, entry.file_size, plain)
             total += entry.file_size
             if total > most:
                 raise _refuse(path, entry.filename, f"makes it more than {most:,} bytes")
@@ -164,9 +168,9 @@ def _tar_members(path: Path, wanted: Wanted) -> Iterator[tuple[PurePosixPath, by
     with gzip.open(path) as unzipped:
         stream = _Limited(unzipped, path)
         with tarfile.open(fileobj=stream, mode="r|") as archive:
-            for entry in archive:
+            for number, entry in enumerate(archive):
                 plain = entry.isreg() or entry.isdir()
-                inside = _checked(path, entry.name, entry.size, plain)
+                inside = _checked(path, number, entry.name, entry.size, plain)
                 if entry.isreg() and wanted(inside):
                     file = archive.extractfile(entry)
                     yield inside, file.read() if file else b""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor
 
 from coursekit.core import runtime
+from coursekit.core.atomic import replacing
 from coursekit.core.errors import DataError, SettingError
 
 if TYPE_CHECKING:
@@ -205,14 +204,10 @@ def _write(path: Path, fields: Fields, wanted: str) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(dict(fields), temporary, metadata={"key": wanted, "sha256": digest(fields)})
-        os.replace(temporary, path)
+        with replacing(path) as half:
+            save_file(dict(fields), half, metadata={"key": wanted, "sha256": digest(fields)})
     except (OSError, SafetensorError) as error:  # the latter for a full disk
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         reason = getattr(error, "strerror", None) or error
         print(f"The cache could not be written ({reason}); next time takes as long again.")
 

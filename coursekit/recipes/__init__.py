@@ -7,15 +7,14 @@ takes. It writes its results below the folder; `publish` copies them to the cour
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from coursekit.core import runtime
+from coursekit.core.atomic import replacing
 from coursekit.core.errors import DataError, SettingError
 
 Recipe = Callable[..., Sequence[Path]]
@@ -98,13 +97,9 @@ def publish(files: Sequence[Path], topic: str) -> list[Path]:
 
 
 def _copy(file: Path, target: Path) -> Path:
-    temporary = target.with_name(f"{target.name}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, temporary)
-        os.replace(temporary, target)
+        with replacing(target) as half:
+            shutil.copyfile(file, half)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise DataError(f"{file} cannot be copied to {target}: {error}.") from error
     return target

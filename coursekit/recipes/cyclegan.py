@@ -12,6 +12,7 @@ import torch
 
 from coursekit import cyclegan, cyclegan_measure, cyclegan_shapes, pix2pix
 from coursekit.core import checkpoints, runtime, training
+from coursekit.core.atomic import write_text
 from coursekit.core.estimates import mean_interval
 from coursekit.core.timeline import Timeline
 from coursekit.datasets import scenes
@@ -171,7 +172,7 @@ def study(
         film.add(len(film) + 1, made[:SHEET], {})
     about = {"recipe": "cyclegan study", "seed": seed, "scenes": SCENES, "runs": found}
     path = folder / "study.json"
-    path.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     return [path, film.save(folder / "study.timeline.zip")]
 
 

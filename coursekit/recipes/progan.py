@@ -11,6 +11,7 @@ import torch
 
 from coursekit import dcgan, progan, progan_measure
 from coursekit.core import checkpoints, runtime, show
+from coursekit.core.atomic import write_text
 from coursekit.core.errors import SettingError, TrainingError
 from coursekit.core.images import save_image
 from coursekit.core.timeline import Timeline
@@ -235,7 +236,7 @@ def study(
         "runs": found,
     }
     path = folder / "study.json"
-    path.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     return [path, film.save(folder / "study.timeline.zip")]
 
 
@@ -307,7 +308,7 @@ def pace(folder: Path, *, steps: int = 3, seed: int = 0) -> list[Path]:
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "pace.json"
-    path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(about, indent=1) + "\n")
     print(json.dumps(about, indent=1))
     return [path]
 

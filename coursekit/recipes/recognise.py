@@ -22,13 +22,18 @@ FACE_SPEC: dict[str, int | str] = {
 
 
 def train_digits(
-    name: str = "digits", *, steps: int = DIGIT_STEPS, batch: int = 100, seed: int = 0
+    name: str = "digits",
+    *,
+    steps: int = DIGIT_STEPS,
+    batch: int = 100,
+    seed: int = 0,
+    folder: Path | None = None,
 ) -> Recogniser:
     """Which of the ten digits: trained on the 4,000 of the course, measured on the other 1,000.
 
     Args:
         name: of the course's file, or a path ending in ``.safetensors``.
-        steps, batch, seed: as for `recognise.fit`.
+        steps, batch, seed, folder: as for `recognise.fit`.
     """
     from coursekit.datasets.digits import digits
 
@@ -40,6 +45,7 @@ def train_digits(
         steps=steps,
         batch=batch,
         seed=seed,
+        folder=folder,
         # The scale also covers the data set's 32- and 64-pixel digits, which have a border.
         augment=recognise.Augmentation(shift=2, rotation=12, scale=0.2, shear=0.2),
         held_out=(test.fields["image"], {"label": test.fields["label"]}),
@@ -58,7 +64,12 @@ def _progress(steps: int, every: int = 500) -> Callable[[int, float], None]:
 
 
 def train_faces(
-    name: str = "faces", *, steps: int = FACE_STEPS, batch: int = 64, seed: int = 0
+    name: str = "faces",
+    *,
+    steps: int = FACE_STEPS,
+    batch: int = 64,
+    seed: int = 0,
+    folder: Path | None = None,
 ) -> Recogniser:
     """Eight factors of rendered faces: trained on 18,000 of 20,000, measured on the other 2,000.
 
@@ -67,7 +78,7 @@ def train_faces(
 
     Args:
         name: of the course's file, or a path ending in ``.safetensors``.
-        steps, batch, seed: as for `recognise.fit`.
+        steps, batch, seed, folder: as for `recognise.fit`.
     """
     from coursekit.datasets.faces import faces
 
@@ -84,6 +95,7 @@ def train_faces(
         steps=steps,
         batch=batch,
         seed=seed,
+        folder=folder,
         size=64,
         features=128,
         augment=recognise.Augmentation(shift=2, rotation=3, scale=0.05, shear=0.03, noise=0.05),
@@ -95,17 +107,17 @@ def train_faces(
 
 
 def digits(folder: Path, *, steps: int = DIGIT_STEPS, seed: int = 0) -> list[Path]:
-    """Train the digit recogniser; its file lies in ``folder`` afterwards."""
+    """Train the digit recogniser; its file lies in ``folder``, with ``checkpoint.pt`` to go on."""
     return _as_recipe(train_digits, folder / "digits.safetensors", steps, seed)
 
 
 def faces(folder: Path, *, steps: int = FACE_STEPS, seed: int = 0) -> list[Path]:
-    """Train the face recogniser; its file lies in ``folder`` afterwards."""
+    """Train the face recogniser; its file lies in ``folder``, with ``checkpoint.pt`` to go on."""
     return _as_recipe(train_faces, folder / "faces.safetensors", steps, seed)
 
 
 def _as_recipe(train: Callable[..., Recogniser], path: Path, steps: int, seed: int) -> list[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for target, figures in train(str(path), steps=steps, seed=seed).report.items():
+    trained = train(str(path), steps=steps, seed=seed, folder=path.parent)
+    for target, figures in trained.report.items():
         print(f"{target}: " + "; ".join(str(figure) for figure in figures.values()))
     return [path]

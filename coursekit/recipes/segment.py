@@ -28,7 +28,7 @@ def course(folder: Path, *, steps: int = 1500, seed: int = 0, progress: bool = T
     class on held-out scenes by day and by night.
 
     Args:
-        folder: gets the file ``scenes.safetensors``.
+        folder: keeps ``checkpoint.pt`` while it trains, and gets ``scenes.safetensors``.
         steps: training steps of 32 pictures.
         seed: of the weights and batches.
         progress: print the loss now and then.
@@ -40,7 +40,14 @@ def course(folder: Path, *, steps: int = 1500, seed: int = 0, progress: bool = T
             print(f"step {step + 1:,} of {steps:,}: loss {loss:.3f}", flush=True)
 
     found = segmenter.fit(
-        images, labels, len(CLASSES), steps=steps, batch=BATCH, seed=seed, report=report
+        images,
+        labels,
+        len(CLASSES),
+        steps=steps,
+        batch=BATCH,
+        seed=seed,
+        folder=folder,
+        report=report,
     )
     about = {
         "recipe": "segment scenes",
@@ -49,7 +56,6 @@ def course(folder: Path, *, steps: int = 1500, seed: int = 0, progress: bool = T
         "seed": seed,
         "measured": measure(found),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     return [segmenter.save(found, folder / "scenes.safetensors", about)]
 
 

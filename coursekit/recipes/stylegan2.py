@@ -14,6 +14,7 @@ from torch import Tensor
 
 from coursekit import dcgan, stylegan2, stylegan2_adain, stylegan2_measure, stylegan2_styles
 from coursekit.core import checkpoints, recognise, runtime, show, training
+from coursekit.core.atomic import write_text
 from coursekit.core.images import save_image
 from coursekit.core.metrics import RealStatistics
 from coursekit.core.perceptual import LPIPS
@@ -206,7 +207,7 @@ def _row(path: Path, generator: stylegan2.Generator, real: RealStatistics) -> Ma
         }
         places = [asdict(each) for each in stylegan2_adain.find_droplets(generator)]
     row = {"FID": asdict(score), "path length": lengths, "dominance": places}
-    path.write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
+    write_text(path, json.dumps(row, ensure_ascii=False))
     return row
 
 
@@ -247,5 +248,5 @@ def _write(path: Path, rows: Mapping[str, object], steps: int, seed: int) -> Pat
         "variants": {name: asdict(variant) for name, variant in VARIANTS.items()},
         "rows": rows,
     }
-    path.write_text(json.dumps(head, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(head, indent=1, ensure_ascii=False) + "\n")
     return path
