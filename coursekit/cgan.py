@@ -438,7 +438,11 @@ def train(
 
 @torch.no_grad()
 def samples(generator: Generator, latent: Tensor, label: Tensor, *, batch: int = 100) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] on the CPU for vectors (N, latent) and N labels."""
+    """Images (N, C, H, W) in [0, 1] on the CPU for vectors (N, latent) and N labels.
+
+    Raises:
+        ShapeError: not as many labels as vectors.
+    """
     device = next(generator.parameters()).device
     weights = label_weights(label, generator.classes)
     _same_count(latent, weights)

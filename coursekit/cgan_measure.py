@@ -48,14 +48,14 @@ def asked_samples(generator: cgan.Generator, count: int, *, seed: int = 0) -> tu
 def agreement(read: Reader, images: Tensor, asked: Tensor) -> Estimate:
     """The share of images that are read as the class that was asked for, Wilson interval.
 
-    The reader errs too: on real held-out digits the share is its accuracy, not 1.
+    ``images`` are (N, 1, H, W) in [0, 1], ``asked`` is (N,). The reader errs too: on real held-out digits the share is its accuracy, not 1.
     """
     right = read(images) == asked
     return proportion(int(right.sum()), len(right), name="agreement")
 
 
 def agreement_by_class(read: Reader, images: Tensor, asked: Tensor) -> dict[int, Estimate]:
-    """`agreement` of each class that was asked for."""
+    """`agreement` of each class that was asked for; arguments as for `agreement`."""
     found, shares = read(images), {}
     for digit in asked.unique().tolist():
         right = found[asked == digit] == digit
@@ -87,6 +87,9 @@ class Modes:
 
         The last number is the length of what the components leave out, so that noise, which
         would look like a digit along them, lies far from every digit.
+
+        Raises:
+            ShapeError: not grey images (N, 1, H, W).
         """
         centred = _pixels(images) - self.mean
         inside = centred @ self.axes
@@ -94,7 +97,10 @@ class Modes:
         return torch.cat([inside, outside], dim=1)
 
     def reached(self, images: Tensor, label: Tensor) -> dict[int, Tensor]:
-        """By class, which modes (modes,) have an image of that class within their radius."""
+        """By class, which modes (modes,) have an image of that class within their radius.
+
+        ``images`` as for `project`, ``label`` (N,).
+        """
         points, found = self.project(images), {}
         for digit, centres in self.centres.items():
             distance, nearest = torch.cdist(points[label == digit], centres).min(dim=1)
@@ -105,12 +111,16 @@ class Modes:
     def coverage(self, images: Tensor, label: Tensor) -> float:
         """The share of all modes that are reached. Real held-out digits show the ceiling.
 
-        It grows with the number of images: compare equal numbers a class.
+        It grows with the number of images: compare equal numbers a class. ``images`` as for
+        `project`.
         """
         return float(torch.cat(list(self.reached(images, label).values())).float().mean())
 
     def spread(self, images: Tensor, label: Tensor) -> float:
-        """Mean distance between two images of one class, averaged over the classes."""
+        """Mean distance between two images of one class, averaged over the classes.
+
+        ``images`` as for `project`, ``label`` (N,).
+        """
         points = self.project(images)
         each = [torch.pdist(points[label == digit]).mean() for digit in self.centres]
         return float(torch.stack(each).mean())
@@ -137,6 +147,7 @@ def fit_modes(
 
     Raises:
         SettingError: a class with fewer digits than modes.
+        ShapeError: not grey images (N, 1, H, W).
     """
     from sklearn.cluster import KMeans
 

@@ -266,7 +266,8 @@ def generator_step(
         translators: both generators.
         discriminator_x, discriminator_y: only asked; their weights get no gradient.
         optimiser: of both generators' parameters.
-        x, y: pictures of the two heaps in [-1, 1]. Nothing says that they belong together.
+        x, y: pictures of the two heaps, (N, C, H, W) in [-1, 1]. Nothing says that they belong
+            together.
         objective: the weights.
 
     Returns:

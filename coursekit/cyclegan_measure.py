@@ -34,7 +34,10 @@ Translation = Callable[[Tensor], Tensor]
 
 
 def constant_colour(images: Tensor, heap: Tensor) -> Tensor:
-    """The mean colour of the target heap (M, 3, H, W), as pictures of the shape of ``images``."""
+    """The mean colour of the target heap (M, 3, H, W), as pictures of the shape of ``images``.
+
+    The answer has the range of the heap; ``images`` may have any range.
+    """
     return heap.mean(dim=(0, 2, 3)).view(1, 3, 1, 1).expand_as(images).clone()
 
 
@@ -149,7 +152,10 @@ class Bench:
 
 
 def everything(data: Dataset) -> tuple[Tensor, Tensor, Tensor]:
-    """All pictures of one half of `scenes.unpaired`, their twins in [0, 1], and their labels."""
+    """All pictures (N, 3, H, W) of one half of `scenes.unpaired`, twins, labels (N, H, W).
+
+    Pictures and twins are in [0, 1].
+    """
     batch = data.batch(torch.arange(len(data)))
     return batch["image"], batch["twin"].float() / 255, batch["labels"].long()
 

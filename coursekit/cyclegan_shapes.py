@@ -80,6 +80,8 @@ def _masks(across: Tensor, down: Tensor, radius: Tensor, size: int) -> Tensor:
 def ink(images: Tensor) -> Tensor:
     """How far each pixel is from the paper, whatever the colour: (N, H, W); 0 where nearly paper.
 
+    Pictures are (N, 3, H, W) in [0, 1].
+
     Raises:
         ShapeError: not (N, 3, H, W).
     """

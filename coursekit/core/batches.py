@@ -17,7 +17,8 @@ class Indexed(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: Tensor, device: torch.device | str) -> Any: ...
+    def batch(self, indices: Tensor, device: torch.device | str) -> Any:
+        """The entries at ``indices`` (N,), on that device."""
 
 
 class Batches:
@@ -67,7 +68,7 @@ class Batches:
         return self.data.batch(indices, self.device)
 
     def indices(self, number: int) -> Tensor:
-        """The entries of batch ``number`` (from 0): the same ones whenever it is asked for."""
+        """The entries (batch_size,) of batch ``number`` (from 0): the same whenever asked for."""
         epoch, position = divmod(number, len(self.data) // self.batch_size)
         if epoch != self._epoch:
             order = runtime.generator(self.seed * 1_000_003 + epoch)

@@ -26,7 +26,7 @@ def parse_budget(budget: str | float) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: ``"45 s"``, ``"4 min"``, ``"1 h 20 min"``."""
+    """A time in seconds, in words: ``"45 s"``, ``"4 min"``, ``"1 h 20 min"``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

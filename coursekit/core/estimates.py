@@ -80,6 +80,7 @@ class Score(Estimate):
     with their number (Bińkowski et al. 2018, section 4).
 
     Attributes:
+        name, value, interval, count, level: as for `Estimate`.
         extractor: its name with a digest of its weights.
         real_count: how many real images the score was measured against.
         note: a warning that belongs to the number; printed with it.
@@ -253,6 +254,7 @@ def spearman(
             independent and resampled. Points along one training run are not independent: with
             ``runs`` the value is the mean of one correlation a run, and the interval is
             Student's t over the runs, cut to [−1, 1].
+        level: of the interval.
 
     Raises:
         SettingError: fewer than four points (a run), different lengths, or constant values.

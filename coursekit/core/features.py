@@ -179,7 +179,7 @@ class FeatureExtractor(nn.Module):
         return super().train(False)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Subtract ImageNet's channel means and divide by its standard deviations."""
+        """Subtract ImageNet's channel means and divide by its deviations: (N, 3, H, W) in [0, 1]."""
         return (images - self.mean) / self.std
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -212,6 +212,7 @@ class FeatureExtractor(nn.Module):
             )
 
     def extra_repr(self) -> str:
+        """What stands between the brackets when the network is printed."""
         return f"{self.network}, layers={list(self.layers)}"
 
 
@@ -295,7 +296,12 @@ def _geometry(layer: nn.Module) -> tuple[int, int, int]:
 
 
 def receptive_field(network: str, layer: str) -> int:
-    """Side, in input pixels, of the square that one unit of ``layer`` sees."""
+    """Side, in input pixels, of the square that one unit of ``layer`` sees.
+
+    Raises:
+        LayerError: the network has no such layer.
+        SettingError: there is no such network.
+    """
     _check_layers(network, (layer,))
     size, jump = 1, 1
     for name, each in _layers(network).items():

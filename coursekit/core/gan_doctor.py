@@ -245,8 +245,8 @@ class GanDoctor:
             step, terms: as for `observe`.
             generator: latent -> images.
             discriminator: images -> logits.
-            latent: a batch of different z.
-            real: real images as the discriminator gets them.
+            latent: a batch of different z, (N, …).
+            real: real images (N, C, H, W) as the discriminator gets them, most often in [-1, 1].
             loss: the generator's loss, of its samples' logits.
         """
         kept = [buffer.clone() for net in (generator, discriminator) for buffer in net.buffers()]

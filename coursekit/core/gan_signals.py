@@ -18,13 +18,13 @@ SMALLEST = 16  # pixels a side, below which a spectrum has no surroundings to co
 
 
 def discriminator_accuracy(real_logits: Tensor, fake_logits: Tensor) -> float:
-    """Share of images on the right side of 0, real and generated counting half each."""
+    """Share of logits (N,) on the right side of 0, real and generated counting half each."""
     real, fake = (real_logits > 0).float().mean(), (fake_logits < 0).float().mean()
     return float((real + fake) / 2)
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> float:
-    """Length of the gradient over all parameters; 0 where nothing flowed back."""
+    """Length of the gradient over all parameters of any shape; 0 where nothing flowed back."""
     norms = [p.grad.detach().float().norm() for p in parameters if p.grad is not None]
     return float(torch.stack(norms).norm()) if norms else 0.0
 
@@ -71,7 +71,7 @@ def checkerboard(samples: Tensor, real: Tensor) -> tuple[float, int]:
 
     Args:
         samples, real: images (N, C, H, W) of one size, at least `SMALLEST` pixels a side, which
-            4 divides.
+            4 divides. They may have any range.
 
     Returns:
         (the larger excess, the stride it belongs to: 2 or 4).

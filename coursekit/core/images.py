@@ -248,9 +248,9 @@ def to_pil(image: torch.Tensor) -> Image.Image:
 
 
 def save_image(image: torch.Tensor, path: str | os.PathLike[str], *, quality: int = 92) -> Path:
-    """Write one picture to ``path``; the ending chooses the format. Returns the path.
+    """Write one picture, (3, H, W) or (1, 3, H, W), to ``path``, which is returned.
 
-    The file appears whole or not at all.
+    The path's ending chooses the format. The file appears whole or not at all.
 
     Raises:
         ImageError: PIL knows no format of that ending, or the folder is missing.

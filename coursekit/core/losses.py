@@ -1,7 +1,8 @@
 """The losses of the course: one small function a formula. Each returns a scalar.
 
 Sums run over one image; the batch is averaged, so that a batch of twins costs what one costs.
-Half-precision inputs are summed in float32; float32 and float64 stay what they are.
+Half-precision inputs are summed in float32; float32 and float64 stay what they are. Images may
+have any range.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ def isotropic_total_variation(images: Tensor, beta: float = 1.0, epsilon: float 
     r"""Total variation :math:`\sum (\Delta_x^2 + \Delta_y^2)^{\beta/2}` (Mahendran & Vedaldi
     2015, eq. 3).
 
-    ``beta=1`` keeps edges, ``beta=2`` is the squared form without the last row and column.
-    ``epsilon`` keeps the root differentiable where the image is flat.
+    Summed over channels and positions of (N, C, H, W). ``beta=1`` keeps edges, ``beta=2`` is the
+    squared form without the last row and column. ``epsilon`` keeps the root differentiable where the image is flat.
 
     Raises:
         ShapeError: not four dimensions, or less than 2 pixels wide or high.
@@ -143,7 +144,7 @@ def channel_statistics_loss(features: Tensor, target: Tensor) -> Tensor:
     :math:`\sum_c (\mu_c - \hat\mu_c)^2 + (\sigma_c - \hat\sigma_c)^2`
     (Huang & Belongie 2017, eq. 13; Li et al. 2017, "Demystifying neural style transfer", eq. 12).
 
-    The maps may differ in height and width, not in channels.
+    The maps (N, C, H, W) may differ in height and width, not in channels.
 
     Raises:
         ShapeError: the channels differ, or the maps are not four-dimensional.

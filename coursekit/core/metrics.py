@@ -250,8 +250,8 @@ def fid(real: Tensor | RealStatistics, fake: Tensor, extractor: Extractor | None
     resample is poorer than a fresh draw): `fid_of` draws several times.
 
     Args:
-        real: real images, or their `RealStatistics`.
-        fake: generated images (N, 1|3, H, W), float in [0, 1] or uint8.
+        real: real images (M, C, H, W), float in [0, 1] or uint8, or their `RealStatistics`.
+        fake: generated images (N, C, H, W) like them; C is 1 or 3.
         extractor: the instrument; may be left out where ``real`` knows it.
 
     Raises:

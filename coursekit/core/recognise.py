@@ -97,7 +97,9 @@ def fit(
         steps, batch: how many gradient steps, on how many random pictures each.
         lr: the highest learning rate of the cycle.
         augment: how each picture is moved.
+        seed: of the initial weights, of the order and of the moves.
         held_out: (images, targets) to measure with afterwards; fills ``.report``.
+        device: where it is trained.
         folder: keeps ``checkpoint.pt``, so that a second call goes on where the first stopped.
         report: called with (step, loss) after each step.
 
@@ -143,7 +145,10 @@ def fit(
 def losses(
     recogniser: Recogniser, outputs: Mapping[str, Tensor], targets: Targets
 ) -> dict[str, Tensor]:
-    """Cross-entropy, binary cross-entropy, or squared error in standard deviations, by target."""
+    """Cross-entropy, binary cross-entropy, or squared error in standard deviations, by target.
+
+    ``outputs`` as `Recogniser.forward` gives them, ``targets`` (N,) each; every loss is a scalar.
+    """
     found = {}
     for index, (name, raw) in enumerate(outputs.items()):
         kind, target = recogniser.spec[name], targets[name]

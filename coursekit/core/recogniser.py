@@ -103,7 +103,7 @@ class Recogniser(nn.Module):
 
     @torch.no_grad()
     def predict(self, images: Tensor, *, batch: int = 500) -> dict[str, Tensor]:
-        """Decisions by target, each (N,) on the CPU, in evaluation mode.
+        """Decisions by target, each (N,) on the CPU, in evaluation mode; images as for `prepare`.
 
         A class index or 0/1 (int64), or the value in the target's own unit (float32).
         """
@@ -111,7 +111,10 @@ class Recogniser(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, images: Tensor, *, batch: int = 500) -> dict[str, Tensor]:
-        """Softmax (N, classes) or sigmoid (N,) of the classified targets, on the CPU."""
+        """Softmax (N, classes) or sigmoid (N,) of the classified targets, on the CPU.
+
+        Images as for `prepare`.
+        """
         return self._in_batches(self._soften, images, batch)
 
     def _decide(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -167,6 +170,7 @@ class Recogniser(nn.Module):
         return total.hexdigest()
 
     def extra_repr(self) -> str:
+        """What stands between the brackets when the network is printed."""
         return f"{self.spec}, {self.size}×{self.size}×{self.channels}"
 
 

@@ -255,6 +255,7 @@ def fit(
         steps, batch: how many gradient steps, on how many random pictures each.
         lr: the highest learning rate of the cycle.
         noise: the largest standard deviation of the noise, on values in [0, 1].
+        seed: of the initial weights, the order, the mirroring and the noise.
         folder: keeps ``checkpoint.pt``, so that a second call goes on where the first stopped.
         report: called with (step, loss) after each step.
 

@@ -68,8 +68,15 @@ class EMA(Generic[Network]):
     (1 + t) / (10 + t) in the first steps t, so that the initial weights are soon forgotten. Counts,
     and the singular vectors of spectral norm, are copied.
 
+    Args:
+        module: the network that is trained.
+        decay: from 0 up to below 1.
+
     Attributes:
         module: the averaged copy, in eval mode, without gradients.
+
+    Raises:
+        SettingError: a decay outside that range.
     """
 
     def __init__(self, module: Network, decay: float = 0.999) -> None:
@@ -105,7 +112,10 @@ class EMA(Generic[Network]):
 
 
 def move(averages: Sequence[Tensor], values: Sequence[Tensor], share: float) -> None:
-    """Move each average towards its value by a share of the way, all in a few GPU calls."""
+    """Move each average towards its value, of the same shape, by a share of the way.
+
+    All in a few GPU calls.
+    """
     if averages:
         swa_utils.get_ema_multi_avg_fn(1 - share)(averages, values, None)
 

@@ -82,13 +82,20 @@ class Dataset(torch.utils.data.Dataset):
         """The entries at ``indices`` on a device: pictures (n, C, H, W) float in [0, 1].
 
         ``indices`` may also be a bool tensor of length N, here and in `take`.
+
+        Raises:
+            SettingError: a bool tensor of another length.
         """
         where = self._where(indices)
         chosen = {name: field[where].to(device) for name, field in self.fields.items()}
         return {n: f.float() / 255 if n in self.pictures else f for n, f in chosen.items()}
 
     def take(self, indices: Sequence[int] | Tensor) -> Dataset:
-        """A data set of these entries, in this order."""
+        """A data set of these entries, (n,) indices or a bool tensor (N,), in this order.
+
+        Raises:
+            SettingError: a bool tensor of another length.
+        """
         where = self._where(indices)
         fields = {name: field[where] for name, field in self.fields.items()}
         return Dataset(self.info, fields, self.pictures)

@@ -1,4 +1,7 @@
-"""Data sets made of pictures at hand: any folder, or patches of the photographs in the course."""
+"""Data sets made of pictures at hand: any folder, or patches of the photographs in the course.
+
+A ``size`` is the side of a square in pixels.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,7 @@ def squares(
 
 
 def to_bytes(image: Tensor) -> Tensor:
-    """Float in [0, 1] -> uint8, rounded."""
+    """Float in [0, 1], of any shape -> uint8, rounded."""
     return image.mul(255).round().byte()
 
 

@@ -33,7 +33,7 @@ def digits(
 
     Args:
         split: ``"train"``, ``"test"`` or ``"all"`` (train, then test).
-        size: 28 as published, 32 with a black border of 2, or 64, which is 32 twice as large.
+        size: in pixels: 28 as published, 32 with a black border of 2, or 64, which is 32 twice as large.
         count: the first so many; all by default.
         full: the published 60,000 and 10,000 in their published order, downloaded once.
         seed: which digits of a class are held out, and their order. The published split has
@@ -60,7 +60,7 @@ def digits(
 
 
 def resized(image: Tensor, size: int) -> Tensor:
-    """Digits uint8 (N, 1, 28, 28) at another of `SIZES`."""
+    """Digits uint8 (N, 1, 28, 28) at another of `SIZES`, in pixels."""
     if size == 28:
         return image
     padded = functional.pad(image, (2, 2, 2, 2))

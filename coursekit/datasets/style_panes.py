@@ -1,4 +1,7 @@
-"""Two pictures built from pieces: a stained-glass window and a tangle of cubist planes."""
+"""Two pictures built from pieces: a stained-glass window and a tangle of cubist planes.
+
+``size`` is the side in pixels.
+"""
 
 from __future__ import annotations
 

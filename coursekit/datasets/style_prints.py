@@ -1,4 +1,7 @@
-"""A wood-block print made by code: breaking waves, claws of foam, paper and grain."""
+"""A wood-block print made by code: breaking waves, claws of foam, paper and grain.
+
+``size`` is the side in pixels.
+"""
 
 from __future__ import annotations
 

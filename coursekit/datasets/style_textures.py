@@ -1,4 +1,7 @@
-"""Two colour textures made by code, alike everywhere: pebbles and fallen leaves."""
+"""Two colour textures made by code, alike everywhere: pebbles and fallen leaves.
+
+``size`` is the side in pixels.
+"""
 
 from __future__ import annotations
 

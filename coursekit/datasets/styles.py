@@ -90,6 +90,9 @@ def render(name: str, size: int = SIZE) -> NDArray[np.uint8]:
     """Paint the picture again, as bytes (size, size, 3); every call gives the same picture.
 
     ``size`` changes the resolution, not the composition. Takes 1–20 s at 512 pixels.
+
+    Raises:
+        SettingError: a size below 32 pixels.
     """
     if size < 32:
         raise SettingError(f"A style image needs at least 32 pixels a side, not {size}.")
@@ -101,7 +104,7 @@ def render(name: str, size: int = SIZE) -> NDArray[np.uint8]:
 def write(
     names: Sequence[str] = tuple(STYLES), folder: Path | None = None, size: int = SIZE
 ) -> list[Path]:
-    """Render the pictures and save them as JPEG files; returns their paths."""
+    """Render the pictures, ``size`` pixels wide, and save them as JPEG files; returns their paths."""
     folder = folder or data_dir() / "styles"
     folder.mkdir(parents=True, exist_ok=True)
     written = []
