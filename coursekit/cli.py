@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coursekit import __version__
+from coursekit import bench as benchmarks
 from coursekit.core.errors import CourseError, SettingError
 
 
@@ -181,6 +182,11 @@ def ledger(options: argparse.Namespace) -> int:
     return 0
 
 
+def bench(options: argparse.Namespace) -> int:
+    """measure the course against plain code and other packages, and write benchmarks/README.md"""
+    return benchmarks.run(options)
+
+
 def badge(options: argparse.Namespace) -> int:
     """write the course's GitHub name into course.toml, every notebook and the README"""
     from coursekit import notebooks
@@ -202,6 +208,16 @@ def strip(options: argparse.Namespace) -> int:
     return 0
 
 
+def pictures(options: argparse.Namespace) -> int:
+    """copy the figure that stands for each notebook, as it was run, to data/pictures"""
+    from coursekit import notebooks
+
+    chosen = [notebooks.find(which) for which in options.notebooks] or notebooks.paths()
+    for path, changed in notebooks.write_pictures(chosen).items():
+        print(f"{path.name:<24} {'written' if changed else 'as it should be'}")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="coursekit", description="The course on image synthesis.")
     parser.add_argument("--version", action="version", version=f"coursekit {__version__}")
@@ -218,8 +234,10 @@ def _parser() -> argparse.ArgumentParser:
         report,
         exercises,
         ledger,
+        bench,
         badge,
         strip,
+        pictures,
     ):
         text = function.__doc__ or ""
         added[function] = commands.add_parser(function.__name__, help=text, description=text)
@@ -231,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     added[run].add_argument("--out", type=Path, default=Path("build"), metavar="FOLDER")
     added[render].add_argument("--preset", choices=("ci", "quick", "full"), help="execute on it")
     added[render].add_argument("--out", type=Path, metavar="FOLDER")
-    for function in (render, strip, solve, release):
+    for function in (render, strip, pictures, solve, release):
         added[function].add_argument("notebooks", nargs="*", metavar="NN")
     for function in (exercises, ledger):
         added[function].add_argument("topics", nargs="*", metavar="TOPIC")
@@ -264,6 +282,7 @@ def _parser() -> argparse.ArgumentParser:
     added[train].add_argument(
         "--publish", action="store_true", help="copy the results to the course's data/checkpoints"
     )
+    benchmarks.add_options(added[bench])
     added[badge].add_argument("name", metavar="OWNER/NAME")
     return parser
 

@@ -5,17 +5,20 @@ Standard library only, so that the command line starts at once and works in a br
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from coursekit.core.atomic import write_text
+from coursekit.core.atomic import write_bytes, write_text
 from coursekit.core.errors import DataError, SettingError
 
 Notebook = dict[str, Any]
 
 COURSE_TOML = Path(__file__).with_name("course.toml")
+PICTURE_TAG = "picture"  # of the cell whose figure stands for the notebook in the README
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?/[A-Za-z0-9._-]{1,100}")
 _REPOSITORY_LINE = re.compile(r'^repository = "([^"\n]*)"$', re.MULTILINE)
@@ -197,6 +200,41 @@ def strip(notebook: Notebook) -> Notebook:
 def is_widget(output: dict[str, Any]) -> bool:
     """Whether an output is a live control, which nothing but a running kernel can show."""
     return WIDGET_VIEW in output.get("data", {})
+
+
+def picture(notebook: Notebook) -> bytes | None:
+    """The last JPEG picture of the cell that is tagged ``picture``; `None` without such a cell.
+
+    Raises:
+        DataError: the tagged cell shows no picture.
+    """
+    tagged = [c for c in notebook["cells"] if PICTURE_TAG in c["metadata"].get("tags", ())]
+    if not tagged:
+        return None
+    kinds = [output.get("data", {}) for output in tagged[0].get("outputs", ())]
+    shown = [data["image/jpeg"] for data in kinds if "image/jpeg" in data]
+    if not shown:
+        raise DataError(
+            f"The cell tagged {PICTURE_TAG!r} shows no picture. Run the notebook, or move the tag."
+        )
+    return base64.b64decode("".join(shown[-1]))
+
+
+def write_pictures(chosen: Sequence[Path]) -> dict[Path, bool]:
+    """Write the `picture` of each notebook to ``data/pictures``; whether each file changed.
+
+    Raises:
+        DataError: a notebook cannot be read or shows no picture, or a file cannot be written.
+    """
+    changed = {}
+    for path in chosen:
+        found = picture(read(path))
+        target = path.parents[1] / "data" / "pictures" / f"{path.stem}.jpg"
+        if found is not None:
+            changed[target] = not target.is_file() or target.read_bytes() != found
+            if changed[target]:
+                write_bytes(target, found)
+    return changed
 
 
 def rewrite_repository(name: str) -> list[Path]:

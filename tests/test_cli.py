@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import os
@@ -494,3 +495,35 @@ def test_a_closed_pipe_ends_it_quietly(program: list[str]) -> None:
     process.stdout.close()
     said = process.stderr.read()
     assert process.wait(120) == 141 and said == b""
+
+
+def _shows(*pictures: bytes, tags: tuple[str, ...] = ("picture",)) -> dict[str, Any]:
+    encoded = [base64.b64encode(picture).decode() for picture in pictures]
+    outputs = [
+        {"output_type": "display_data", "data": {"image/jpeg": text}, "metadata": {}}
+        for text in encoded
+    ]
+    return {**_code("1"), "outputs": outputs, "metadata": {"tags": list(tags)}}
+
+
+def test_the_picture_of_a_notebook_is_the_last_one_of_the_tagged_cell() -> None:
+    cells = [_shows(b"other", tags=()), _shows(b"first", b"last"), _shows(b"late")]
+    assert notebooks.picture({"cells": cells}) == b"last"
+    assert notebooks.picture({"cells": cells[:1]}) is None
+
+
+def test_a_tagged_cell_without_a_picture_is_told() -> None:
+    with pytest.raises(DataError, match="shows no picture"):
+        notebooks.picture({"cells": [_shows()]})
+
+
+def test_pictures_are_written_once(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = notebooks.paths()[0]
+    notebook = notebooks.read(path)
+    notebook["cells"].append(_shows(b"jpeg"))
+    notebooks.write(path, notebook)
+    assert cli.main(["pictures"]) == 0 and cli.main(["pictures", path.stem]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("written") and second.endswith("as it should be")
+    target = path.parents[1] / "data" / "pictures" / f"{path.stem}.jpg"
+    assert target.read_bytes() == b"jpeg"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from coursekit import recipes
+from coursekit import notebooks, recipes
 from coursekit.exercises import engine
 
 TOP = Path(__file__).parents[1]
@@ -18,8 +18,6 @@ NOTEBOOKS = sorted((TOP / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 # A notebook and its module have the lecture's name for the topic, except where that is two words.
 MODULES = {"gram_textures": "texture", "inversion_tv": "inversion", "gan_dcgan": "dcgan"}
 TOPICS = {path: MODULES.get(path.stem[3:], path.stem[3:]) for path in NOTEBOOKS[1:]}
-# A curve; and faces of a training that is too short to be shown off.
-WITHOUT_A_PICTURE = {"wgan", "stylegan2"}
 
 
 def sections(notebook: Path) -> set[str]:
@@ -42,9 +40,10 @@ def test_a_topic_has_a_room_in_every_wing(notebook: Path) -> None:
     assert list((TOP / "tests").glob(f"test_{topic}*.py")), f"no tests/test_{topic}.py"
     rows = [line for line in README.splitlines() if line.startswith(f"| [{notebook.stem[:2]} ")]
     assert len(rows) == 1 and f"(notebooks/{notebook.name})" in rows[0]
-    if topic not in WITHOUT_A_PICTURE:
-        assert (TOP / "data" / "pictures" / f"{notebook.stem}.jpg").is_file()
-        assert f"(data/pictures/{notebook.stem}.jpg)" in README
+    assert f"(data/pictures/{notebook.stem}.jpg)" in README
+    shown = notebooks.picture(notebooks.read(notebook))
+    picture = TOP / "data" / "pictures" / f"{notebook.stem}.jpg"
+    assert shown == picture.read_bytes(), "run: coursekit pictures"
 
 
 @pytest.mark.parametrize("folder", sorted((TOP / "data" / "checkpoints").iterdir()), ids=str)

@@ -56,9 +56,18 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         DataError: it cannot be written.
     """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
     try:
         with replacing(path) as half:
-            half.write_bytes(text.encode("utf-8"))
+            half.write_bytes(content)
     except OSError as error:
         raise DataError(
             f"{path} cannot be written ({error.strerror or error}). Make room or choose another "
