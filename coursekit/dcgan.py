@@ -118,6 +118,8 @@ def optimal_discriminator(real_density: Tensor, fake_density: Tensor) -> Tensor:
 def sample_latent(count: int, size: int = LATENT, *, seed: int | None = None) -> Tensor:
     """z ~ N(0, 1), shape (count, size); from the global random numbers unless a seed is given.
 
+    Each of the ``count`` vectors has ``size`` numbers.
+
     Differs from Radford et al. 2016, who draw from a uniform distribution on [-1, 1]: a normal
     one is the custom today, and its averages and walks are easier to reason about.
     """
@@ -126,12 +128,15 @@ def sample_latent(count: int, size: int = LATENT, *, seed: int | None = None) ->
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """From the generator's [-1, 1], the range of tanh (Radford et al. 2016, §4), to [0, 1]."""
+    """From the generator's [-1, 1], the range of tanh (Radford et al. 2016, §4), to [0, 1].
+
+    Any shape.
+    """
     return (images + 1) / 2
 
 
 def from_unit(images: Tensor) -> Tensor:
-    """From [0, 1] to the [-1, 1] that the networks work in (Radford et al. 2016, §4)."""
+    """From [0, 1] to the [-1, 1] that the networks work in (Radford et al. 2016, §4); any shape."""
     return images * 2 - 1
 
 

@@ -82,7 +82,10 @@ def pose_vector(left: Tensor, right: Tensor) -> Tensor:
 
 
 def random_like(vector: Tensor, *, seed: int) -> Tensor:
-    """A random direction of the same length: the control for `arithmetic` and `pose_vector`."""
+    """A random direction of the same length: the control for `arithmetic` and `pose_vector`.
+
+    One for each of (…, latent), in the same shape.
+    """
     noise = torch.randn(vector.shape, generator=runtime.generator(seed))
     return noise * vector.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
 
@@ -129,6 +132,8 @@ def make_pool(
 
 def draw(pool: Pool, among: Tensor, groups: int, size: int, *, seed: int) -> Tensor:
     """``groups`` random groups of ``size`` different samples: (groups, size, latent).
+
+    ``among`` holds the indices (n,) that may be drawn.
 
     Raises:
         SettingError: fewer than ``size`` samples to draw from.
@@ -414,7 +419,10 @@ def filter_weights(
 
 
 def strongest(weights: Tensor, count: int) -> Tensor:
-    """Indices of the ``count`` largest positive weights (§6.3.1); fewer if fewer are positive."""
+    """Indices of the ``count`` largest positive weights (§6.3.1); fewer if fewer are positive.
+
+    ``weights`` are (C,), as `filter_weights` gives them.
+    """
     order = weights.argsort(descending=True)[:count]
     return order[weights[order] > 0]
 
@@ -474,6 +482,9 @@ def study_filters(
         weights: (C,), from `filter_weights`, fitted on other pictures than these.
         counts: how many maps to switch off.
         seed: of the random choice.
+
+    Raises:
+        SettingError: the recogniser does not read the attribute, or nothing that should stay.
     """
     before = read(generator, recogniser, latents)
     others = _others(before, attribute)

@@ -56,7 +56,7 @@ class MLPGenerator(LatentGenerator):
 
 
 class MLPDiscriminator(nn.Module):
-    """(N, channels, size, size) → one logit an image, through two hidden layers.
+    """(N, channels, size, size) in [-1, 1] → one logit an image, through two hidden layers.
 
     Fully connected, as the first ones were (Goodfellow et al. 2014)."""
 
@@ -183,7 +183,7 @@ class Discriminator(nn.Module):
     """DCGAN's discriminator: (N, channels, size, size) in [-1, 1] → one logit an image (N,).
 
     Radford et al. 2016, §3. At the published setting (width 64, size 64) it has 2,765,568
-    parameters. Arguments as in `Generator`; ``width`` is ndf.
+    parameters. Arguments and errors as for `Generator`; ``width`` is ndf.
     """
 
     def __init__(

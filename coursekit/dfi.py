@@ -81,7 +81,7 @@ class DeepSpace:
 
 
 def as_float(images: Tensor) -> Tensor:
-    """uint8 images -> float in [0, 1]; others as they are."""
+    """uint8 images of any shape -> float in [0, 1]; others as they are."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
@@ -189,7 +189,7 @@ def reconstruction_loss(
     Args:
         features: φ(z), (N, D).
         target: where they should be, (N, D); no gradient goes there.
-        images: z, (N, 3, H, W).
+        images: z, (N, 3, H, W) in [0, 1].
         tv_weight: λ.
 
     Returns:
@@ -271,7 +271,13 @@ def edit(
 
 @torch.no_grad()
 def vector_between(space: Space, source: Tensor, target: Tensor, *, batch: int = 16) -> Tensor:
-    """`attribute_vector` (section 3) of two sets of *images*: (D,), a batch at a time."""
+    """`attribute_vector` (section 3) of two sets of *images*: (D,), a batch at a time.
+
+    Images are (M, 3, H, W), float in [0, 1] or uint8.
+
+    Raises:
+        ShapeError: one of the sets is empty.
+    """
     return _mean(space, target, batch) - _mean(space, source, batch)
 
 

@@ -78,7 +78,7 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
     """Move images so that what was at p is at M p; borders are repeated.
 
     Args:
-        images: (N, C, H, W) float.
+        images: (N, C, H, W) float, in any range.
         matrices: M, (N, 2, 3), in pixels; the middle of the first pixel is at (0.5, 0.5).
 
     Raises:
@@ -99,7 +99,7 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
 
 
 def fit(points: Tensor, target: Tensor, kind: str = "affine") -> Tensor:
-    """`similarity_transform` or `affine_transform`.
+    """`similarity_transform` or `affine_transform`; shapes as for `similarity_transform`.
 
     Raises:
         SettingError: another kind.
@@ -127,8 +127,8 @@ def misalign(
     """Shift, turn and scale every face at random, as in a collection of snapshots.
 
     Args:
-        images: (N, 3, H, W) float.
-        landmarks: (N, K, 2).
+        images: (N, 3, H, W) float, in any range.
+        landmarks: (N, K, 2), in pixels.
         shift: the largest one, as a share of the width.
         rotation: in degrees, both ways.
         scale: natural logarithm of the factor, both ways.

@@ -138,7 +138,11 @@ def portraits(
 
 
 def has(factors: Factors, attribute: str) -> Tensor:
-    """1 where every factor is as the attribute wants it, else 0: int64 (N,)."""
+    """1 where every factor is as the attribute wants it, else 0: int64 (N,).
+
+    Raises:
+        SettingError: there is no such attribute.
+    """
     wanted = faces_factors.change(factors, **_attribute(attribute).present)
     same = [factors[name] == wanted[name] for name in _attribute(attribute).present]
     return torch.stack(same).all(dim=0).long()
@@ -327,6 +331,8 @@ class Gallery:
     ) -> Tensor:
         """The k members with ``where`` (N,) bool that are nearest to an image (1, 3, H, W).
 
+        The image is in [0, 1].
+
         Raises:
             SettingError: k is larger than that set.
         """
@@ -347,7 +353,7 @@ class Gallery:
         """Source and target set of one face: its k neighbours without and with the attribute.
 
         Args:
-            image: the face to be edited, (1, 3, H, W).
+            image: the face to be edited, (1, 3, H, W) in [0, 1].
             attribute: a field of 0 and 1.
             k: neighbours in each set.
             match: other fields and the value that both sets must have: ``{"skin": 2}``.
@@ -355,7 +361,7 @@ class Gallery:
             exclude: an entry that is the image itself.
 
         Returns:
-            (source, target), float (k, 3, H, W) each.
+            (source, target), float (k, 3, H, W) in [0, 1] each.
 
         Raises:
             SettingError: no such field, or k is larger than what is left.
@@ -419,7 +425,10 @@ class HeldOut:
 
 
 def held_out(count: int, size: int, attribute: str, *, seed: int = 1_000) -> HeldOut:
-    """Faces that no gallery has: ``seed`` differs from theirs. See `HeldOut`."""
+    """Faces that no gallery has, ``size`` pixels a side: ``seed`` differs from theirs.
+
+    See `HeldOut`.
+    """
     drawn = twin(portrait_factors(4 * count, seed=seed), attribute, present=False)
     lacking = (has(drawn, attribute) == 0).nonzero()[:count, 0]
     factors = {name: values[lacking] for name, values in drawn.items()}

@@ -121,7 +121,7 @@ def cosine_margin_loss(
         centres: (people, D), one direction for each person.
         labels: (N,) int64, who it is.
         scale: :math:`s`.
-        margin: :math:`m`.
+        margin: :math:`m`, by which the right cosine is lowered.
 
     Raises:
         ShapeError: vectors of different lengths.

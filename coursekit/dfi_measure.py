@@ -50,14 +50,15 @@ def remaining(distance: Distance, edited: Tensor, faces: HeldOut) -> Tensor:
     r"""The share of the way to the twin that is still to go, for each face: (N,).
 
     :math:`d(\text{edit}, \text{twin}) / d(\text{face}, \text{twin})`: 0 is the twin itself, 1 is as
-    far away as the untouched face, above 1 the edit did harm.
+    far away as the untouched face, above 1 the edit did harm. ``edited`` is (N, 3, H, W), and is
+    clamped to [0, 1].
     """
     edited = edited.detach().clamp(0, 1)
     return distance(edited, faces.twin) / distance(faces.image, faces.twin)
 
 
 def table(rows: dict[str, Tensor], name: str = "distance left") -> dict[str, Estimate]:
-    """Each row's values, one a face, as their mean with Student's t interval.
+    """Each row's values (N,), one a face, as their mean with Student's t interval.
 
     Raises:
         SettingError: fewer than two faces.
@@ -89,7 +90,7 @@ def attribute_against_person(
 
     Args:
         distance: of two batches, (N,).
-        face, changed, other: (N, 3, H, W).
+        face, changed, other: (N, 3, H, W) in [0, 1].
 
     Raises:
         SettingError: a distance of 0, of which there is no ratio.

@@ -37,18 +37,18 @@ class Tile:
     size: tuple[int, int]
 
     def cut(self, images: Tensor) -> Tensor:
-        """The outer rectangle of (N, C, H, W)."""
+        """The outer rectangle of (N, C, H, W), in any range."""
         top, bottom, left, right = self.outer
         return images[..., top:bottom, left:right]
 
     def inside(self, features: Tensor, stride: int) -> Tensor:
-        """The inner part of the tile's own feature map."""
+        """The inner part of the tile's own feature map (N, C, h, w), one every ``stride`` pixels."""
         rows = self._range(0, stride, features.shape[-2])
         columns = self._range(1, stride, features.shape[-1])
         return features[..., rows, columns]
 
     def of_whole(self, features: Tensor, stride: int) -> Tensor:
-        """The same part of the whole picture's feature map."""
+        """The same part of the whole picture's feature map; shapes as for `inside`."""
         (top, bottom, left, right), (height, width) = self.inner, self.size
         rows = slice(top // stride, None if bottom == height else bottom // stride)
         return features[..., rows, left // stride : None if right == width else right // stride]
@@ -93,7 +93,10 @@ def tiles(space: DeepSpace, height: int, width: int, size: int = 128) -> Iterato
 
 @torch.no_grad()
 def tiled_maps(space: DeepSpace, images: Tensor, *, size: int = 128) -> Maps:
-    """`DeepSpace.maps` of large images, a tile at a time; without gradients."""
+    """As `DeepSpace.maps` for large images, ``size`` pixels at a time; without gradients.
+
+    Images are (N, 3, H, W) in [0, 1].
+    """
     found: Maps = {}
     steps, (height, width) = strides(space), images.shape[-2:]
     for tile in tiles(space, height, width, size):

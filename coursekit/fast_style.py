@@ -231,6 +231,8 @@ def evaluate(
 ) -> dict[str, float]:
     """The terms of the loss and their ``total``, averaged over photographs of any sizes.
 
+    Each is (N, 3, H, W) in [0, 1].
+
     Raises:
         SettingError: no photograph.
         ImageError: no pictures in [0, 1].
@@ -252,7 +254,7 @@ def pan(photograph: Tensor, size: tuple[int, int], shift: int, frames: int = 4) 
     """A camera that moves to the right: windows of a photograph, ``shift`` pixels apart.
 
     Args:
-        photograph: (1, 3, H, W).
+        photograph: (1, 3, H, W) in [0, 1].
         size: (height, width) of a window; it is cut at half height.
         shift: whole pixels from frame to frame, so that nothing is resampled: a point of the scene
             has exactly the same colour in every frame of the input.

@@ -64,7 +64,10 @@ def normalisation(kind: str, channels: int) -> nn.Module:
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution that sees a mirror beyond the border: zeros there would paint a frame."""
+    """A convolution that sees a mirror beyond the border: zeros there would paint a frame.
+
+    Kernel and stride in pixels.
+    """
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode="reflect")
 
 
@@ -179,7 +182,10 @@ class TransformerNetwork(nn.Module):
 
 
 def check_photographs(photographs: Tensor) -> None:
-    """Raise ImageError unless floats (N, 3, H, W) with sides of 5 or more."""
+    """Raise ImageError unless floats (N, 3, H, W) with sides of 5 pixels or more.
+
+    That they lie in [0, 1] is not looked at.
+    """
     if photographs.dim() != 4 or photographs.shape[1] != 3:
         raise ImageError(f"Expected images (N, 3, H, W), got {tuple(photographs.shape)}.")
     if not photographs.is_floating_point():
@@ -192,7 +198,7 @@ def check_photographs(photographs: Tensor) -> None:
 
 
 def layer_table(network: TransformerNetwork, size: tuple[int, int] = (256, 256)) -> list[list[str]]:
-    """Rows (layer, shape of its output, parameters) for an image of ``size``, from one pass."""
+    """Rows (layer, shape of its output, parameters) for an image of ``size`` pixels, from one pass."""
     rows: list[list[str]] = []
     device = next(network.parameters()).device
     hooks = [

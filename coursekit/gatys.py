@@ -46,7 +46,7 @@ def content_targets(
 
 def content_energies(targets: Mapping[str, Tensor]) -> dict[str, float]:
     r"""What the content loss of each layer is for an image without features:
-    :math:`\frac12 \lVert P^l \rVert^2`, at least a tiny number."""
+    :math:`\frac12 \lVert P^l \rVert^2`, at least a tiny number. Targets are (N, C, h, w)."""
     empty = {name: torch.zeros_like(target) for name, target in targets.items()}
     return {name: float(content_loss(empty[name], p)) or 1e-12 for name, p in targets.items()}
 
@@ -55,7 +55,8 @@ def mix_grams(grams: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -
     r"""Targets for several styles at once: :math:`\sum_i w_i A_i` with the weights scaled to sum 1.
 
     The mean of the squared distances to each style's Gram matrix has its minimum where the
-    distance to the mean Gram matrix has, so that mixing the targets mixes the styles.
+    distance to the mean Gram matrix has, so that mixing the targets mixes the styles. Each style
+    has ``{layer: (N, C, C)}``.
 
     Raises:
         SettingError: not one weight a style, or weights that are negative or all zero.
@@ -134,7 +135,7 @@ def transfer_loss(
 def starting_image(content: Tensor, start: str | Tensor = "content", seed: int = 0) -> Tensor:
     """Where the optimisation begins: the content image, white noise, or an image of yours.
 
-    Gatys et al. 2016, section 3.3, compare them.
+    Gatys et al. 2016, section 3.3, compare them. All are (N, 3, H, W) in [0, 1].
 
     Raises:
         SettingError: ``start`` is neither ``"content"``, ``"noise"`` nor a tensor of that size.
@@ -180,9 +181,10 @@ def stylise(
             Style images are scaled along, so that strokes grow with the picture.
         network: arguments for `FeatureExtractor` (``pool``, ``precision`` …). Pooling is average by
             default, as in the paper (2016, section 2): the picture is smoother and comes sooner.
+        content_weight, style_weight, content_layers, smoothness_weight: see `transfer_loss`.
+        style_layers: those whose Gram matrices are compared.
+        start, seed: see `starting_image`.
         optimisation: arguments for `optimise_pixels` (``steps``, ``method``, ``snapshots`` …).
-
-    The other arguments are those of `transfer_loss` and `starting_image`.
 
     Returns:
         The best image, its history and its snapshots.
@@ -245,14 +247,14 @@ def keep_colours(result: Tensor, content: Tensor) -> Tensor:
 
 
 def luminance(image: Tensor) -> Tensor:
-    """The grey version of (N, 3, H, W): YIQ luminance in all three channels."""
+    """The grey version of (N, 3, H, W) in [0, 1]: YIQ luminance in all three channels."""
     return rgb_to_yiq(image)[:, :1].expand(-1, 3, -1, -1).contiguous()
 
 
 def match_luminance(style: Tensor, content: Tensor) -> Tensor:
     """Give the grey ``style`` the mean and deviation of the grey ``content``.
 
-    Gatys et al. 2016b, eq. 10.
+    Gatys et al. 2016b, eq. 10. Both are (1, 3, H, W) in [0, 1], of any two sizes.
     """
     mean, std = content.mean(), content.std()
     return ((style - style.mean()) / style.std().clamp_min(1e-6) * std + mean).clamp(0, 1)

@@ -167,7 +167,11 @@ def _home(name: str, there: dict[str, Any]) -> str | None:
 
 
 def exercises_of(notebook: Notebook) -> dict[int, Exercise]:
-    """Index of each answer cell -> the exercise that the check after it names."""
+    """Index of each answer cell -> the exercise that the check after it names.
+
+    Raises:
+        DataError: a graded cell holds no check.
+    """
     found, answer = {}, None
     for index, cell in enumerate(notebook["cells"]):
         grader = cell["metadata"].get("nbgrader", {})

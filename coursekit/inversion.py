@@ -1,7 +1,8 @@
 """Topic 01: what is left of an image in a network's features, and features as a distance.
 
 Here: inversion of a feature map with a total variation prior (Mahendran & Vedaldi 2015). What is
-measured between patches (Zhang et al. 2018) is in `coursekit.inversion_distances`.
+measured between patches (Zhang et al. 2018) is in `coursekit.inversion_distances`. Images are
+(N, 3, H, W) in [0, 1].
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ def relative_errors(features: Tensor, target: Tensor) -> Tensor:
 
 
 def tv_prior(images: Tensor, beta: float = TV_BETA) -> Tensor:
-    r"""Total variation per pixel, :math:`\frac{1}{HW}\sum (\Delta_x^2+\Delta_y^2)^{\beta/2}`.
+    r"""Total variation per pixel, :math:`\frac{1}{HW}\sum (\Delta_x^2+\Delta_y^2)^{\beta/2}`, of
+    images (N, 3, H, W): a scalar.
 
     Differs from Mahendran & Vedaldi 2015 in the division by H·W: one weight then serves all sizes.
 
@@ -139,8 +141,10 @@ def objective(
 
     Args:
         network: maps images (N, 3, H, W) in [0, 1] to ``{layer: features}``.
+        layer: whose features are compared.
         target: :math:`\Phi_0`, (N or 1, C, h, w).
         weight: :math:`\lambda`, from 0 upwards.
+        beta: the exponent of R, see `tv_prior`.
 
     Returns:
         A loss for `optimise_pixels` with the terms ``features`` and ``tv`` (weighted).
@@ -270,7 +274,10 @@ def features_of(extractor: FeatureExtractor, layer: str, images: Tensor) -> Tens
 def feature_errors(
     network: str | FeatureExtractor, layer: str, images: Tensor, original: Tensor
 ) -> list[float]:
-    """`relative_errors` (eq. 2) of each image's features in ``layer`` against ``original``'s."""
+    """`relative_errors` (eq. 2) of each image's features in ``layer`` against ``original``'s.
+
+    Images are (N, 3, H, W), the original is one of them or one for each.
+    """
     extractor = as_extractor(network, layer).to(images.device)
     return relative_errors(extractor(images)[layer], extractor(original)[layer]).tolist()
 
@@ -293,6 +300,8 @@ def invert_layers(
     **settings: Any,
 ) -> dict[str, PixelResult]:
     """`invert` (eq. 1) from each of ``layers`` (by default every convolution), by layer name.
+
+    ``image`` as for `invert`.
 
     Raises:
         LayerError: no layer is named, or one that the network does not have.

@@ -28,7 +28,11 @@ Metric: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 def squared_error(images: Tensor, others: Tensor) -> Tensor:
-    """L2: mean squared difference of the pixels, (N,); 0 for twins."""
+    """L2: mean squared difference of the pixels, (N,); 0 for twins.
+
+    Raises:
+        ShapeError: the batches differ in size, or are not (N, C, H, W).
+    """
     _same_size(images, others)
     return (images - others).square().mean(dim=(1, 2, 3))
 
@@ -107,13 +111,19 @@ def blur(images: Tensor, sigma: float, seed: int = 0) -> Tensor:
 
 
 def noise(images: Tensor, amplitude: float, seed: int = 0) -> Tensor:
-    """Gaussian white noise (Zhang et al. 2018, section 3.1) of deviation ``amplitude``."""
+    """Gaussian white noise (Zhang et al. 2018, section 3.1) of deviation ``amplitude``.
+
+    Shapes as for `blur`.
+    """
     values = torch.randn(images.shape, generator=generator(seed)).to(images)
     return (images + amplitude * values).clamp(0, 1)
 
 
 def shift(images: Tensor, pixels: float, seed: int = 0) -> Tensor:
-    """Move by ``pixels`` each way, signs by chance, borders repeated (Zhang et al. 2018, §3.1)."""
+    """Move by ``pixels`` each way, signs by chance, borders repeated (Zhang et al. 2018, §3.1).
+
+    Shapes as for `blur`.
+    """
     signs = 2 * torch.randint(2, (2,), generator=generator(seed)) - 1
     down, across = (int(sign) * int(pixels) for sign in signs)
     pad = abs(int(pixels))
@@ -124,6 +134,8 @@ def shift(images: Tensor, pixels: float, seed: int = 0) -> Tensor:
 
 def jpeg(images: Tensor, quality: float, seed: int = 0) -> Tensor:
     """Save as JPEG of ``quality`` 1 … 95 and read again (Zhang et al. 2018, section 3.1).
+
+    Shapes as for `blur`.
 
     Raises:
         SettingError: a quality outside that range.
@@ -140,7 +152,10 @@ def _through_jpeg(image: Tensor, quality: int) -> Tensor:
 
 
 def colour(images: Tensor, amount: float, seed: int = 0) -> Tensor:
-    """Add one colour of length ``amount``, random direction (Zhang et al. 2018, section 3.1)."""
+    """Add one colour of length ``amount``, random direction (Zhang et al. 2018, section 3.1).
+
+    Shapes as for `blur`.
+    """
     direction = torch.randn(3, generator=generator(seed))
     tint = amount * direction / direction.norm()
     return (images + tint.view(1, 3, 1, 1).to(images)).clamp(0, 1)
@@ -189,7 +204,11 @@ class Trial:
         return int(right < left)
 
     def margin(self, metric: str) -> float:
-        """How sure ``metric`` is: the larger distance over the smaller, from 1 to infinity."""
+        """How sure ``metric`` is: the larger distance over the smaller, from 1 to infinity.
+
+        Raises:
+            SettingError: the metric was not asked.
+        """
         near, far = sorted(self._pair(metric))
         return far / max(near, 1e-12)
 

@@ -144,7 +144,7 @@ def decode(
 
     Args:
         layers: n of them, the innermost first.
-        encoded: what the n encoder layers made, the outermost first.
+        encoded: what the n encoder layers made, (N, C, h, w) each, the outermost first.
         skips: off leaves the encoder's features out.
     """
     x = encoded[-1]

@@ -298,7 +298,10 @@ class Block:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def grid(self, names: Sequence[str]) -> list[list[Tensor]]:
-        """Rows of pictures for `show.sweep`: the inputs, then the outcomes of these names."""
+        """Rows of pictures for `show.sweep`: the inputs, then the outcomes of these names.
+
+        Each picture is (1, 3, H, W).
+        """
         rows = [self.inputs, *(self.outcomes[name].pictures for name in names)]
         return [[picture[None] for picture in row] for row in rows]
 

@@ -2,7 +2,8 @@
 
 A task is a data set with two pictures an entry, ``"input"`` and ``"target"``, both with three
 channels, and ``"region"``, the part of the target that counts. Nothing else changes from one task
-to the next: the same networks, the same loss (Isola et al. 2017, section 4).
+to the next: the same networks, the same loss (Isola et al. 2017, section 4). A ``size`` is the side
+of a square in pixels.
 
 Source: none; data as pairs.
 """
@@ -292,7 +293,7 @@ def add_palette(drawings: Tensor, colours: Tensor) -> Tensor:
     """Drawings with a strip of colours along the lower edge, a sixteenth of the height.
 
     Args:
-        drawings: (N, 3, H, W).
+        drawings: (N, 3, H, W), in any range.
         colours: (N, k, 3), of the same type.
 
     Raises:

@@ -2,6 +2,7 @@
 
 A generator that has learned all scales makes images whose patches look like those of real images
 in every frequency band. FID sees the whole; this distance says at which scale something is amiss.
+Images may have any range, as patches are standardised.
 """
 
 from __future__ import annotations

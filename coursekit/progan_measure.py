@@ -87,6 +87,7 @@ def reading(recogniser: Recogniser, images: Tensor) -> dict[str, Tensor]:
     Yaw and smile, which are continuous, count by the third of their range they lie in.
 
     Args:
+        recogniser: of faces.
         images: (N, 3, H, W) in [0, 1].
     """
     found = recogniser.predict(images)
@@ -105,7 +106,7 @@ def names(factor: str) -> tuple[str, ...]:
 
 
 def coverage(real: dict[str, Tensor], made: dict[str, Tensor]) -> Coverage:
-    """Compare how often every value occurs in two `reading` results.
+    """Compare how often every value occurs in two results of `reading`, indices (N,) by factor.
 
     The recogniser errs on both sides in the same way: its own readings of real faces are what the
     generated ones are compared with, not the true factors.
@@ -161,6 +162,9 @@ class Bench:
         draws: for FID's interval.
         data: instead of rendered faces: at least 2 · ``count`` images of any kind. Coverage then
             says what a recogniser of rendered faces takes them for, and nothing more.
+
+    Raises:
+        SettingError: fewer images in ``data`` than that, or ``patches`` not from 1 to ``count``.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Generator and critic that grow (Karras et al. 2018, section 2 and appendix A).
 
 Both networks hold all their resolutions from the start. A `Stage` says how far they have grown: up
-to which resolution, and how far its newest layers are faded in.
+to which resolution, and how far its newest layers are faded in. Images are in [-1, 1].
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ class Widths:
         size: the last resolution, 4 · 2ⁿ.
         base, most: as above; 8192 and 512 in the paper.
         channels: of the image.
+
+    Raises:
+        SettingError: another size, or a layer that would have no channel.
     """
 
     size: int = 1024

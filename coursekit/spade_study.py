@@ -157,7 +157,7 @@ def train(
 
 
 def judge(bench: spade_measure.Bench, pictures: Tensor) -> dict[str, float]:
-    """The figures of pictures of the bench's maps, by name of `MEASURES`."""
+    """The figures of pictures (N, 3, H, W) in [0, 1] of the bench's maps, by name of `MEASURES`."""
     found = spade_measure.figures(bench.score(pictures))
     return {name: round(each.value, 5) for name, each in found.items()}
 
@@ -166,7 +166,7 @@ def judge(bench: spade_measure.Bench, pictures: Tensor) -> dict[str, float]:
 
 
 def rows_of(bench: spade_measure.Bench, painted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The pictures that a study keeps, uint8, by row."""
+    """The pictures that a study keeps, uint8 (n, 3, H, W), by row; ``painted`` is in [0, 1]."""
     maps = {"label map": colourise(bench.labels[:SHOWN])}
     made = {**painted, "true picture": bench.images}
     return maps | {name: each[:SHOWN].mul(255).round().byte() for name, each in made.items()}

@@ -181,7 +181,7 @@ def generator_step(
     Args:
         discriminator: it is only asked; its weights get no gradient.
         optimiser: of the generator's parameters.
-        fake: images of the generator, with their graph.
+        fake: images of the generator, (N, C, H, W), with their graph.
     """
     with dcgan.frozen(discriminator):
         loss = dcgan.generator_loss(discriminator(fake))
@@ -231,6 +231,9 @@ class Game:
         path_every: steps between two of the path length, each on half a batch.
         mixing: probability of style mixing.
         ema_images: after so many images the averaged generator has forgotten half.
+
+    Raises:
+        SettingError: an interval below 1, or ``ema_images`` not above 0.
     """
 
     generator: Generator
@@ -281,7 +284,7 @@ class Game:
         return self.recorder((real.shape, with_r1, with_path), play, real)
 
     def play(self, real: Tensor, *, with_r1: bool, with_path: bool) -> dict[str, Tensor]:
-        """One round on images in [0, 1], with the regularisers that are due."""
+        """One round on images (N, C, H, W) in [0, 1], with the regularisers that are due."""
         real = dcgan.from_unit(real)
         fake = self.generator.synthesis(self._styles(real, len(real)))
         terms = discriminator_step(self.discriminator, self.d_optimiser, real, fake)

@@ -192,7 +192,7 @@ def _droplets(name: str, maps: Tensor, window: int) -> Droplets:
 
 
 def with_spike(maps: Tensor, height: float, place: tuple[int, int] = (0, 0)) -> Tensor:
-    """The same maps with one pixel raised by ``height`` times the map's standard deviation.
+    """The same maps (N, C, H, W), one pixel raised by ``height`` of each one's deviations.
 
     The strong, local spike that Karras et al. 2020, section 2, suspect.
     """

@@ -51,7 +51,7 @@ def in_float32(generator: Generator) -> Iterator[None]:
 
 
 def real_statistics(count: int = COUNT, size: int = 64) -> metrics.RealStatistics:
-    """Held-out rendered faces as the features of the course's face recogniser see them.
+    """Held-out rendered faces, ``size`` pixels a side, as the course's face recogniser sees them.
 
     Raises:
         WeightsError: the recogniser is missing or damaged.
@@ -212,7 +212,8 @@ def separability(
 def certain_sides(recogniser: Recogniser, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """By attribute: indices of the more certain half of the images, and their side, 0 or 1.
 
-    As in Karras et al. 2019, section 4.2.
+    As in Karras et al. 2019, section 4.2. Images are (N, 3, H, W) in [0, 1]; indices and sides are
+    two of (N // 2,).
     """
     read, likely = recogniser.predict(images), recogniser.probabilities(images)
     found = {}

@@ -40,6 +40,9 @@ class Sizes:
         size: of the image in pixels, 4 · 2ⁿ.
         base, most: a resolution r has min(base / r, most) channels.
         channels: of the image.
+
+    Raises:
+        SettingError: another size, or a layer that would have no channel.
     """
 
     size: int = 256
@@ -262,7 +265,10 @@ class SynthesisBlock(nn.Module):
     def forward(
         self, x: Tensor | None, image: Tensor | None, styles: Tensor, noise: str
     ) -> tuple[Tensor, Tensor | None]:
-        """Features and image at half the resolution, w for each layer (N, L, latent) → both."""
+        """Features and image at half the resolution, w for each layer (N, L, latent) → both.
+
+        The image is a sum over resolutions and may have any range.
+        """
         if x is None:
             x = self.const.expand(len(styles), -1, -1, -1)
         for number, layer in enumerate(self.layers):

@@ -318,7 +318,7 @@ def study_edit(
     Args:
         generator, recogniser: of faces.
         factor: one that the recogniser reads.
-        along: from `direction`, found on other faces than these.
+        along: (latent,), from `direction`, found on other faces than these.
         amounts: multiples of it.
         count: how many faces; each has its own random direction as the control.
         seed: of the faces and of the control.

@@ -81,7 +81,7 @@ def lalphabeta_to_rgb(images: Tensor) -> Tensor:
 
 
 def rgb_to_yiq(images: Tensor) -> Tensor:
-    """RGB (N, 3, H, W) to NTSC's luminance Y and chroma I, Q.
+    """RGB (N, 3, H, W) in [0, 1] to NTSC's luminance Y and chroma I, Q.
 
     Raises:
         ShapeError: not (N, 3, H, W).
@@ -90,7 +90,7 @@ def rgb_to_yiq(images: Tensor) -> Tensor:
 
 
 def yiq_to_rgb(images: Tensor) -> Tensor:
-    """The inverse of `rgb_to_yiq`, not clamped.
+    """The inverse of `rgb_to_yiq`, not clamped: inside [0, 1] for what came from there.
 
     Raises:
         ShapeError: not (N, 3, H, W).
@@ -128,8 +128,8 @@ def match_channel_statistics(image: Tensor, reference: Tensor) -> Tensor:
     :math:`\sigma_r (x - \mu) / \sigma + \mu_r` (Reinhard et al. 2001, eqs. 10–11).
 
     Args:
-        image: (N, C, H, W), in any colour space, or feature maps.
-        reference: (N or 1, C, h, w); its size need not be the image's.
+        image: (N, C, H, W), in any colour space and any range, or feature maps.
+        reference: (N or 1, C, h, w) of the same kind; its size need not be the image's.
 
     Returns:
         (N, C, H, W), not clamped. A flat channel becomes the reference's mean.
@@ -147,7 +147,7 @@ def colour_covariance(images: Tensor) -> Tensor:
     r"""Covariance of the channels, :math:`\frac1M \sum_k (x_k - \mu)(x_k - \mu)^\top`.
 
     Args:
-        images: (N, C, H, W); M = H·W.
+        images: (N, C, H, W) in any range; M = H·W.
 
     Returns:
         (N, C, C): the Gram matrix of the images less their mean.
@@ -171,8 +171,8 @@ def match_covariance(image: Tensor, reference: Tensor) -> Tensor:
     (Hertzmann et al. 2001; Gatys et al. 2017, sec. 5.2).
 
     Args:
-        image: (N, C, H, W).
-        reference: (N or 1, C, h, w).
+        image: (N, C, H, W) in any range.
+        reference: (N or 1, C, h, w) in the same.
 
     Returns:
         (N, C, H, W), not clamped. Directions in which the image does not vary at all (a grey

@@ -152,13 +152,16 @@ def transfer_map(
 
 def adain(content: Tensor, style: Tensor, strength: float = 1.0) -> Tensor:
     r"""Adaptive instance normalisation (Huang & Belongie 2017, eq. 8): WCT with both covariance
-    matrices cut down to their diagonals. Arguments as for `wct`."""
+    matrices cut down to their diagonals. Feature maps and errors as for `wct`."""
     _check_maps(content, style)
     return blend(match_channel_statistics(content, style), content, strength)
 
 
 def colour_only(content: Tensor, style: Tensor) -> Tensor:
-    """What comes of `wct` without whitening: the laboratory of notebook 05. Errors as there."""
+    """What comes out without whitening: the laboratory of notebook 05.
+
+    Feature maps and errors as for `wct`.
+    """
     _check_maps(content, style)
     return colour(content - content.mean((2, 3), keepdim=True), style)
 
@@ -281,7 +284,7 @@ class Universal(nn.Module):
         return cast(Autoencoder, self.autoencoders[str(level)])
 
     def style_features(self, style: Tensor) -> dict[int, Tensor]:
-        """Features of a style image at every level, from one pass.
+        """Features (N, C, h, w) of a style image (N, 3, H, W) in [0, 1], by level, from one pass.
 
         Raises:
             ImageError: the image is too small for the deepest level.

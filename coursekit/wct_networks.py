@@ -149,7 +149,7 @@ def begin_from(decoder: Decoder, shallower: Decoder) -> None:
 def calibrate(decoder: Decoder, features: Tensor) -> None:
     """Set the decoder's beginning so that every channel has mean 0 and deviation 1 before ReLU.
 
-    VGG's features are positive and of any size: without this, a deep decoder begins as a constant
+    For features (N, C, h, w) like these. VGG's are positive and of any size: without this, a deep decoder begins as a constant
     and stays one. The last layer begins at deviation 0.1 around grey. (Krähenbühl et al. 2016,
     "Data-dependent initializations of convolutional neural networks".)
     """
@@ -203,7 +203,7 @@ class Autoencoder(nn.Module):
         return images if size is None else images[..., : size[0], : size[1]]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstruct images (N, 3, H, W); not clamped."""
+        """Reconstruct images (N, 3, H, W) in [0, 1]; not clamped."""
         return self.decode(self.encode(images), images.shape[-2:])
 
 
@@ -227,7 +227,8 @@ def begin_linear(autoencoder: Autoencoder, shallower: Decoder, images: Tensor) -
     Args:
         autoencoder: its decoder has begun from ``shallower``.
         shallower: the trained decoder of the level above.
-        images: photographs (N, 3, H, W), sides divisible by 16; thousands of positions in all.
+        images: photographs (N, 3, H, W) in [0, 1], sides divisible by 16; thousands of positions in
+            all.
     """
     features, wanted = _features_and_wanted(autoencoder, shallower, images)
     front = _front(autoencoder.decoder, shallower)
@@ -264,7 +265,8 @@ def fit_front(
 
     Args:
         autoencoder, shallower, images: as for `begin_linear`.
-        steps: of Adam; rates as in `train_decoder`.
+        steps: of Adam.
+        learning_rate: the highest; it falls as `cosine` says.
         batch: pictures a step.
 
     Returns:

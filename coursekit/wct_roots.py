@@ -210,7 +210,8 @@ def rounding(values: Tensor, floor: float = FLOOR) -> float:
     r"""How much rounding of the eigenvalues' own type may change whitened features, as a share:
     :math:`\epsilon\,\sqrt{\text{mean}_i\,(\lambda_{max}/\lambda_i)^2}` over those kept.
 
-    An eigenvalue is computed to about ε·λ_max, whatever its own size.
+    Values are (…, C), in ascending order. An eigenvalue is computed to about ε·λ_max, whatever its
+    own size.
     """
     largest = values[..., -1:].clamp_min(torch.finfo(values.dtype).tiny)
     ratio = torch.where(values > floor * largest, largest / values, 0.0)

@@ -144,7 +144,7 @@ def interpolate(
 ) -> Tensor:
     """εx + (1 − ε)y, with one ε for each of the N pairs (Gulrajani et al. 2017, algorithm 1).
 
-    Arguments as for `gradient_penalty`."""
+    Arguments and errors as for `gradient_penalty`."""
     if real.shape != fake.shape or real.dim() < 2:
         raise ShapeError(
             f"Real and generated images come in pairs (N, …), not as {tuple(real.shape)} and "
@@ -184,7 +184,7 @@ def convolutional_critic(
 ) -> dcgan.Discriminator:
     """DCGAN's discriminator without batch normalisation, with layer normalisation if asked.
 
-    Gulrajani et al. 2017, §4, advise so."""
+    Gulrajani et al. 2017, §4, advise so. Arguments as for `dcgan.Generator`."""
     if layer_norm:
         return layer_normalised(dcgan.Discriminator(width, size, channels))
     rules = dcgan.Guidelines(batch_norm=False)
@@ -265,7 +265,7 @@ def generator_step(
     Args:
         critic: it is only asked; its weights get no gradient.
         optimiser: of the generator's parameters.
-        fake: images of the generator, with their graph.
+        fake: images of the generator, (N, …), with their graph.
     """
     with dcgan.frozen(critic):
         loss = generator_loss(critic(fake))
@@ -291,6 +291,7 @@ class WassersteinGame:
         n_critic: steps of the critic for one of the generator.
         learning_rate: of both networks; the paper's by default.
         drift_weight: of the drift penalty.
+        ema_decay: of the averaged generator.
 
     Raises:
         SettingError: a critic with batch normalisation and a gradient penalty; ``n_critic``

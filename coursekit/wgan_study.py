@@ -162,7 +162,7 @@ class Probe:
         self.sums: dict[str, float] = {}
 
     def after(self, number: int, terms: Mapping[str, Tensor]) -> None:
-        """Take note of a step's terms, and look if it is time."""
+        """Take note of a step's terms, each a scalar, and look if it is time."""
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(torch.as_tensor(value).detach())
         if number % self.every == 0:
@@ -416,7 +416,8 @@ def fit_critic(
 def activation_gradients(critic: nn.Sequential, real: Tensor, fake: Tensor) -> list[float]:
     """‖∂L/∂h‖ of the critic's loss L for the output h of each linear layer, from the first on.
 
-    Gulrajani et al. 2017, fig. 1b: with clipped weights it vanishes or explodes with depth.
+    Gulrajani et al. 2017, fig. 1b: with clipped weights it vanishes or explodes with depth. Real and
+    generated points are (N, D).
     """
     kept: list[Tensor] = []
     x = torch.cat([real, fake])

@@ -43,6 +43,9 @@ class Painter(ipywidgets.VBox):
         tool: ``"draw"``, ``"erase"`` or ``"fill"``.
         ink: the value that the brush paints.
         width: of the brush in pixels of the picture.
+
+    Raises:
+        SettingError: a scale below 1.
     """
 
     def __init__(self, raster: Raster, palette: np.ndarray, scale: int, ink: int, width: float):
@@ -277,7 +280,11 @@ class Sketch(Painter):
 
 
 class LabelPainter(Painter):
-    """A class for every pixel; `value` is int64 (1, size, size)."""
+    """A class for every pixel; `value` is int64 (1, size, size).
+
+    Raises:
+        SettingError: fewer than 2 classes or more than 256, or not one colour for each.
+    """
 
     def __init__(
         self,

@@ -104,7 +104,7 @@ def render(name: str, size: int = SIZE) -> NDArray[np.uint8]:
 def write(
     names: Sequence[str] = tuple(STYLES), folder: Path | None = None, size: int = SIZE
 ) -> list[Path]:
-    """Render the pictures, ``size`` pixels wide, and save them as JPEG files; returns their paths."""
+    """Render the pictures, ``size`` pixels a side, and save them as JPEG files; their paths."""
     folder = folder or data_dir() / "styles"
     folder.mkdir(parents=True, exist_ok=True)
     written = []

@@ -72,6 +72,7 @@ def game(
 
 
 def adam(parameters: Any, rate: float) -> Optimizer:
+    """Adam as the topic uses it."""
     return torch.optim.Adam(parameters, rate, betas=(0.5, 0.999))
 
 
@@ -93,6 +94,7 @@ def network() -> tuple[nn.Module]:
 
 
 def one_layer() -> tuple[nn.Module]:
+    """One convolution, wide enough for its weights to be measured."""
     layer = nn.Conv2d(64, 64, 4)
     return (_filled(layer, 9),)
 

@@ -25,6 +25,7 @@ class Suspect:
 
     @property
     def name(self) -> str:
+        """The names of its mistakes, with a plus between two."""
         return " + ".join(mistake.name for mistake in self.mistakes)
 
 

@@ -135,12 +135,16 @@ def use(language: str | None) -> None:
 
 
 def say(key: str, **values: object) -> str:
-    """The sentence ``key`` with its blanks filled in."""
+    """The sentence ``key`` with its blanks filled in.
+
+    Raises:
+        SettingError: the file of the language chosen cannot be read.
+    """
     return _current().get(key, ENGLISH[key]).format(**values)
 
 
 def data(key: str, english: str) -> str:
-    """A text of an exercise, in the language chosen if it has that."""
+    """A text of an exercise, in the language chosen if it has that; errors as for `say`."""
     return _current().get(key, english)
 
 

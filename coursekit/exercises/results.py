@@ -32,6 +32,9 @@ class Result:
             gradients of all cases), ``"likely"`` (the values), ``"possible"`` (this case), or
             ``""`` without a mistake.
         note: a remark that changes nothing, such as that chance is involved.
+        answer: what the student wrote, if there was anything to run.
+        use: what later cells run, ``"course"`` or ``"mine"`` (see `function`).
+        expected, got: the values that differ, where there are any to show.
     """
 
     exercise: Exercise

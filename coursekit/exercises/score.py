@@ -30,6 +30,7 @@ class Score:
     """The outcome for one exercise.
 
     Attributes:
+        exercise: which one.
         rejected: how many mutants the check rejects.
         equivalent: mutants that pass and compute the same.
         survivors: mutants that pass and do not.
