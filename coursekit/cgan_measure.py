@@ -48,7 +48,8 @@ def asked_samples(generator: cgan.Generator, count: int, *, seed: int = 0) -> tu
 def agreement(read: Reader, images: Tensor, asked: Tensor) -> Estimate:
     """The share of images that are read as the class that was asked for, Wilson interval.
 
-    ``images`` are (N, 1, H, W) in [0, 1], ``asked`` is (N,). The reader errs too: on real held-out digits the share is its accuracy, not 1.
+    ``images`` are (N, 1, H, W) in [0, 1], ``asked`` is (N,). The reader errs too: on real held-out
+    digits the share is its accuracy, not 1.
     """
     right = read(images) == asked
     return proportion(int(right.sum()), len(right), name="agreement")

@@ -42,7 +42,7 @@ class Tile:
         return images[..., top:bottom, left:right]
 
     def inside(self, features: Tensor, stride: int) -> Tensor:
-        """The inner part of the tile's own feature map (N, C, h, w), one every ``stride`` pixels."""
+        """The inner part of the tile's own feature map (N, C, h, w), one a ``stride`` of pixels."""
         rows = self._range(0, stride, features.shape[-2])
         columns = self._range(1, stride, features.shape[-1])
         return features[..., rows, columns]

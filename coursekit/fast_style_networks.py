@@ -198,7 +198,7 @@ def check_photographs(photographs: Tensor) -> None:
 
 
 def layer_table(network: TransformerNetwork, size: tuple[int, int] = (256, 256)) -> list[list[str]]:
-    """Rows (layer, shape of its output, parameters) for an image of ``size`` pixels, from one pass."""
+    """Rows (layer, shape of its output, parameters) for an image of ``size`` pixels."""
     rows: list[list[str]] = []
     device = next(network.parameters()).device
     hooks = [

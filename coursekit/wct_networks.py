@@ -149,8 +149,9 @@ def begin_from(decoder: Decoder, shallower: Decoder) -> None:
 def calibrate(decoder: Decoder, features: Tensor) -> None:
     """Set the decoder's beginning so that every channel has mean 0 and deviation 1 before ReLU.
 
-    For features (N, C, h, w) like these. VGG's are positive and of any size: without this, a deep decoder begins as a constant
-    and stays one. The last layer begins at deviation 0.1 around grey. (Krähenbühl et al. 2016,
+    For features (N, C, h, w) like these. VGG's are positive and of any size: without this, a deep
+    decoder begins as a constant and stays one. The last layer begins at deviation 0.1 around grey.
+    (Krähenbühl et al. 2016,
     "Data-dependent initializations of convolutional neural networks".)
     """
     x, last = features, list(decoder)[-1]

@@ -416,8 +416,8 @@ def fit_critic(
 def activation_gradients(critic: nn.Sequential, real: Tensor, fake: Tensor) -> list[float]:
     """‖∂L/∂h‖ of the critic's loss L for the output h of each linear layer, from the first on.
 
-    Gulrajani et al. 2017, fig. 1b: with clipped weights it vanishes or explodes with depth. Real and
-    generated points are (N, D).
+    Gulrajani et al. 2017, fig. 1b: with clipped weights it vanishes or explodes with depth. Points,
+    real and generated, are (N, D).
     """
     kept: list[Tensor] = []
     x = torch.cat([real, fake])

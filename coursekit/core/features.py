@@ -179,7 +179,7 @@ class FeatureExtractor(nn.Module):
         return super().train(False)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Subtract ImageNet's channel means and divide by its deviations: (N, 3, H, W) in [0, 1]."""
+        """Images (N, 3, H, W) in [0, 1] less ImageNet's means, over its standard deviations."""
         return (images - self.mean) / self.std
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

@@ -109,7 +109,8 @@ def isotropic_total_variation(images: Tensor, beta: float = 1.0, epsilon: float 
     2015, eq. 3).
 
     Summed over channels and positions of (N, C, H, W). ``beta=1`` keeps edges, ``beta=2`` is the
-    squared form without the last row and column. ``epsilon`` keeps the root differentiable where the image is flat.
+    squared form without the last row and column. ``epsilon`` keeps the root differentiable where
+    the image is flat.
 
     Raises:
         ShapeError: not four dimensions, or less than 2 pixels wide or high.

@@ -1,8 +1,8 @@
 """Figures: rows of images, before/after, sweeps, curves, convergence strips.
 
 Every function returns a matplotlib ``Figure``. It appears when it is the last line of a notebook
-cell; inside a loop, hand it to ``display``. ``figure.savefig("name.png")`` keeps it. ``size`` is the
-height of a picture in inches; less where the figure would be wider than a page.
+cell; inside a loop, hand it to ``display``. ``figure.savefig("name.png")`` keeps it. ``size`` is
+the height of a picture in inches; less where the figure would be wider than a page.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ def digits(
 
     Args:
         split: ``"train"``, ``"test"`` or ``"all"`` (train, then test).
-        size: in pixels: 28 as published, 32 with a black border of 2, or 64, which is 32 twice as large.
+        size: in pixels: 28 as published, 32 with a black border of 2, or 64, which is 32 twice as
+            large.
         count: the first so many; all by default.
         full: the published 60,000 and 10,000 in their published order, downloaded once.
         seed: which digits of a class are held out, and their order. The published split has
