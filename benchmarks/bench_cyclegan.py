@@ -1,11 +1,16 @@
-"""One training step of CycleGAN at its published width, the course against a plain PyTorch loop.
+"""A training step of CycleGAN at its published width, against a plain loop.
 
-``python benchmarks/bench_cyclegan.py`` prints a table for each precision. A step is one round of
-the game on one picture of each heap: both generators' update (adversarial, cycle and identity
-terms), then each discriminator's on fakes from its pool. The plain loop is the one that most
-scripts have: six separate passes through the generators, a backward pass for real and one for made
-pictures in the discriminators, the usual memory format. Both sides begin with the same weights;
-the script stops if they do not take the same steps.
+Width 64, 6 residual blocks, 70×70 patches, one picture of each heap; 128×128 pixels (the paper's
+for 6 blocks) and 64×64. A step is one round of the game: both generators' update with the
+adversarial, cycle and identity terms, then each discriminator's on fakes from its pool. Both sides
+begin with the same weights.
+
+- *plain loop*: the usual script. Six separate passes through the generators; in the discriminators
+  a pass and a backward pass each for real and made pictures; the usual memory format.
+- *course*: `cyclegan.Game.step`. A translation and an identity share one pass, real and made
+  pictures one backward pass, and the discriminators are in channels_last; its averaged weights are
+  not part of the step on either side. It holds more memory: the averaged generators are kept, and a
+  shared pass holds two pictures' maps at once.
 """
 
 from __future__ import annotations
@@ -13,8 +18,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-import sys
-import time
 from collections.abc import Callable, Iterator
 
 import harness
@@ -23,11 +26,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coursekit import cyclegan
+from coursekit.bench_results import Table
 from coursekit.core import runtime
 
-PRECISIONS = ("float32", "bfloat16")
 SIDES = ("plain loop", "course")
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 RATE, BETAS, POOL = 2e-4, (0.5, 0.999), 50
 CYCLE, IDENTITY = 10.0, 5.0
 Step = Callable[[Tensor, Tensor], dict[str, float]]
@@ -85,12 +87,6 @@ def plain_discriminator(width: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4, 1, 1))
 
 
-def same_weights(target: nn.Module, source: nn.Module) -> nn.Module:
-    values = [value.detach().clone() for value in source.state_dict().values()]
-    target.load_state_dict(dict(zip(target.state_dict(), values, strict=True)))
-    return target.to(memory_format=torch.contiguous_format)
-
-
 class PlainPool:
     """50 old fakes, as most scripts write it."""
 
@@ -114,10 +110,10 @@ class PlainPool:
 
 def plain(game: cyclegan.Game, precision: str, width: int, blocks: int) -> Step:
     """The usual loop, with weights copied from the course's networks."""
-    to_y = same_weights(plain_generator(width, blocks), game.translators.to_y)
-    to_x = same_weights(plain_generator(width, blocks), game.translators.to_x)
-    judge_x = same_weights(plain_discriminator(width), game.discriminator_x)
-    judge_y = same_weights(plain_discriminator(width), game.discriminator_y)
+    to_y = harness.same_weights(plain_generator(width, blocks), game.translators.to_y)
+    to_x = harness.same_weights(plain_generator(width, blocks), game.translators.to_x)
+    judge_x = harness.same_weights(plain_discriminator(width), game.discriminator_x)
+    judge_y = harness.same_weights(plain_discriminator(width), game.discriminator_y)
     both = itertools.chain(to_y.parameters(), to_x.parameters())
     g_optimiser = torch.optim.Adam(both, RATE, BETAS)
     judges = itertools.chain(judge_x.parameters(), judge_y.parameters())
@@ -203,80 +199,48 @@ def inputs(size: int, batch: int, seed: int) -> tuple[Tensor, Tensor]:
     return tuple(torch.rand(batch, 3, size, size, generator=draw) * 2 - 1 for _ in "xy")
 
 
-def check_agreement(options: argparse.Namespace, precision: str, rounds: int = 3) -> None:
-    """Stop unless both sides report the same losses, step after step."""
+def check_agreement(options: argparse.Namespace, size: int, precision: str) -> str:
+    tolerances = (1e-3, 2e-2) if precision == "float32" else (5e-2, 5e-2)
     steps = {side: make(side, options.width, options.blocks, precision) for side in SIDES}
-    for number in range(rounds):
-        pair = inputs(options.size, options.batch, number)
-        expected, found = (steps[side](*pair) for side in SIDES)
-        for name, value in expected.items():
-            # Adam makes full steps of gradients that are rounding errors, from the first step on.
-            tolerance = (1e-3 if number == 0 else 2e-2) if precision == "float32" else 5e-2
-            if abs(found[name] - value) > tolerance * max(abs(value), 1):
-                sys.exit(f"{name} of step {number + 1}: {found[name]:.5f} against {value:.5f}.")
-
-
-def report(options: argparse.Namespace, precision: str) -> Iterator[list[str]]:
-    """A row a side."""
-    pair = inputs(options.size, options.batch, 0)
-    steps = {side: make(side, options.width, options.blocks, precision) for side in SIDES}
-    seconds = harness.race(
-        {side: lambda step=step: step(*pair) for side, step in steps.items()},
-        options.rounds,
-        warm_up=1,
-        clock=CLOCKS[options.clock],
+    return harness.same_losses(
+        steps, lambda number: inputs(size, options.batch, number), tolerances
     )
-    reference = seconds[SIDES[0]]
-    for side, times in seconds.items():
-        yield [
-            f"{side}, {precision}",
-            *harness.summary(times, reference),
-            peak(options, side, precision),
-        ]
 
 
-def peak(options: argparse.Namespace, side: str, precision: str) -> str:
-    """MiB that a process of its own takes for three steps of one side."""
-    sizes = [f"--{name}={getattr(options, name)}" for name in ("width", "blocks", "size", "batch")]
-    alone = ["--alone", side, "--precision", precision, "--threads", str(options.threads)]
-    return harness.in_new_process(__file__, *sizes, *alone)
+def steps(options: argparse.Namespace, size: int, precision: str) -> Table:
+    check, pair = check_agreement(options, size, precision), inputs(size, options.batch, 0)
+    made = {side: make(side, options.width, options.blocks, precision) for side in SIDES}
+    calls = {side: lambda step=step: step(*pair) for side, step in made.items()}
+    return harness.table(
+        f"a step, {size} px, {precision}",
+        harness.race(calls, options, warm_up=1),
+        check=check,
+        peaks=harness.peaks(SIDES, "--size", str(size), "--precision", precision),
+    )
 
 
-def measure_alone(options: argparse.Namespace) -> None:
-    """What `peak` starts: three steps, then the highest resident memory in MiB."""
-    step = make(options.alone, options.width, options.blocks, options.precision[0])
-    for number in range(3):
-        step(*inputs(options.size, options.batch, number))
-    print(f"{harness.peak_memory():.0f}")
+def peak(options: argparse.Namespace, name: str) -> Callable[[], object]:
+    """Two steps."""
+    step = make(name, options.width, options.blocks, options.precision)
+    pair = inputs(options.size[0], options.batch, 0)
+    return lambda: [step(*pair) for _ in range(2)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, default=64, help="of generators and discriminators")
     parser.add_argument("--blocks", type=int, default=6, help="6 for 128 pixels, 9 for 256")
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--size", type=int, nargs="+", default=[128, 64], help="a table each")
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--precision", choices=PRECISIONS, nargs="+", default=PRECISIONS)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu on a busy machine")
-    parser.add_argument("--alone", choices=SIDES, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.rounds < 2:
-        parser.error("--rounds counts from 2: one round has no spread.")
-    torch.set_num_threads(options.threads)
-    if options.alone:
-        measure_alone(options)
-        return
-    about = f"width {options.width}, {options.blocks} blocks, {options.size} px, {options.batch} of"
-    print(time.strftime("%Y-%m-%d"), harness.machine(options.threads), f"{about} each heap")
-    rows = []
-    for precision in options.precision:
-        check_agreement(options, precision)
-        rows += report(options, precision)
-    head = ["one step", "median", "fastest", "÷ plain loop", "middle half", "peak MiB"]
-    print(harness.table(head, rows))
+    parser.add_argument("--precision", help=argparse.SUPPRESS)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table | str]:
+    for size in options.size:
+        for precision in harness.precisions(options):
+            yield steps(options, size, precision)
+    if not harness.multiplies_bfloat16(options):
+        yield harness.WITHOUT_BFLOAT16
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(__file__, measure, rounds=7, peak=peak, add_options=add_options)

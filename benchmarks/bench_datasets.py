@@ -1,44 +1,53 @@
-"""How many pictures a second the renderers draw: faces, and scenes by day and night."""
+"""Rendering: pictures a second of faces and scenes.
+
+1,024 pictures of each kind at 64×64: faces with masks and landmarks, scenes with label maps. Of
+scenes by day and night each of the two counts.
+"""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Iterator
 
 import harness
-import torch
 
+from coursekit.bench_results import Table
 from coursekit.datasets import faces, scenes
 
-COUNT, SIZE, ROUNDS = 1024, 64, 5
+SIZE = 64
 
 
-def pictures_per_second(draw: Callable[[], object], pictures: int) -> list[float]:
-    """Rates of ``ROUNDS`` calls, after one that warms up."""
-    draw()
-    rates = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        draw()
-        rates.append(pictures / (time.perf_counter() - start))
-    return rates
-
-
-def main() -> None:
-    """Print a line for each renderer."""
-    of_faces, of_scenes = faces.sample_factors(COUNT), scenes.sample_factors(COUNT)
-    print(f"{COUNT} of each at {SIZE}×{SIZE} · {harness.machine(torch.get_num_threads())}")
-    renderers = {
-        "faces": (lambda: faces.render(of_faces, SIZE), COUNT),
-        "scenes, day": (lambda: scenes.render(of_scenes, SIZE, night=False), COUNT),
-        "scenes, day and night": (lambda: scenes.render(of_scenes, SIZE), 2 * COUNT),
+def renderers(count: int) -> dict[str, tuple[Callable[[], object], int]]:
+    """What draws, and how many pictures at once."""
+    of_faces, of_scenes = faces.sample_factors(count), scenes.sample_factors(count)
+    return {
+        "faces": (lambda: faces.render(of_faces, SIZE), count),
+        "scenes by day": (lambda: scenes.render(of_scenes, SIZE, night=False), count),
+        "scenes by day and night": (lambda: scenes.render(of_scenes, SIZE), 2 * count),
     }
-    for name, (draw, pictures) in renderers.items():
-        rates = pictures_per_second(draw, pictures)
-        low, high = min(rates), max(rates)
-        print(f"{name:<22} {statistics.median(rates):6.0f} pictures/s ({low:.0f} to {high:.0f})")
+
+
+def rates(pictures: int, times: list[float]) -> str:
+    low, middle, high = (
+        pictures / seconds for seconds in (max(times), sorted(times)[len(times) // 2], min(times))
+    )
+    return f"{middle:.0f} ({low:.0f} to {high:.0f})"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--count", type=int, default=1024, help="pictures of each kind")
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table | str]:
+    jobs = renderers(options.count)
+    calls = {name: draw for name, (draw, _) in jobs.items()}
+    seconds = harness.race(calls, options, warm_up=1)
+    more = {
+        name: {"pictures a second (range)": rates(jobs[name][1], times)}
+        for name, times in seconds.items()
+    }
+    yield harness.table(f"{options.count} pictures", seconds, more=more, ratios=False)
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(__file__, measure, rounds=5, add_options=add_options)

@@ -1,30 +1,30 @@
-"""One training step of DCGAN at its published size, the course against a plain PyTorch loop.
+"""A training step of DCGAN at its published size, against a plain loop.
 
-``python benchmarks/bench_dcgan.py`` prints a table for each precision. A step is one round of the
-game on a batch: the discriminator's update on real and generated images, then the generator's.
-The plain loop is the one that most scripts have: a sigmoid at the discriminator's end and binary
-cross entropy, real and generated images one after the other with a backward pass each, one fake
-for both updates, the usual memory format. Both sides begin with the same weights; the script
-stops if they do not take the same steps.
+64×64, latent 100, width 64, batch 64. A step is one round of the game: the discriminator's update
+on real and generated images, then the generator's. Both sides begin with the same weights and see
+the same batch.
+
+- *plain loop*: the usual script. A sigmoid at the discriminator's end and `BCELoss`; real and
+  generated images one after the other, each with its own backward pass; one fake for both updates,
+  the discriminator's weights gathering gradients in the generator's update too, as they do there;
+  the usual memory format.
+- *course*: `dcgan.discriminator_step` and `dcgan.generator_step`, as `dcgan.Game.step` calls them.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import harness
 import torch
 from torch import Tensor, nn
 
 from coursekit import dcgan
+from coursekit.bench_results import Table
 from coursekit.core import runtime
 
-PRECISIONS = ("float32", "bfloat16")
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SIZE, RATE, BETAS = 64, 2e-4, (0.5, 0.999)
 Step = Callable[[Tensor, Tensor], dict[str, float]]
 
@@ -60,17 +60,10 @@ def plain_discriminator(width: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4, 1, 0, bias=False), nn.Sigmoid())
 
 
-def same_weights(target: nn.Module, source: nn.Module) -> nn.Module:
-    values = [value.detach().clone() for value in source.state_dict().values()]
-    names = target.state_dict().keys()
-    target.load_state_dict(dict(zip(names, values, strict=True)))
-    return target.to(memory_format=torch.contiguous_format)
-
-
 def plain(made: dcgan.Generator, judge: dcgan.Discriminator, precision: str, width: int) -> Step:
     """The usual loop, with weights copied from the course's networks."""
-    generator = same_weights(plain_generator(width), made)
-    discriminator = same_weights(plain_discriminator(width), judge)
+    generator = harness.same_weights(plain_generator(width), made)
+    discriminator = harness.same_weights(plain_discriminator(width), judge)
     g_optimiser = torch.optim.Adam(generator.parameters(), RATE, BETAS)
     d_optimiser = torch.optim.Adam(discriminator.parameters(), RATE, BETAS)
     criterion = nn.BCELoss()
@@ -126,17 +119,10 @@ def sides(width: int, precision: str, seed: int = 0) -> dict[str, Step]:
     return steps | {"course": course(*networks, precision)}
 
 
-def check_agreement(width: int, batch: int, precision: str, rounds: int = 3) -> None:
-    """Stop unless both sides report the same losses, step after step."""
+def check_agreement(width: int, batch: int, precision: str) -> str:
+    tolerances = (2e-3, 1e-2) if precision == "float32" else (5e-2, 5e-2)
     steps = sides(width, precision)
-    for number in range(rounds):
-        real, z = inputs(batch, number)
-        expected, found = steps["plain loop"](real, z), steps["course"](real, z)
-        for name, value in expected.items():
-            # Adam makes full steps of gradients that are rounding errors, from the first step on.
-            tolerance = (2e-3 if number == 0 else 1e-2) if precision == "float32" else 5e-2
-            if abs(found[name] - value) > tolerance * max(abs(value), 1):
-                sys.exit(f"{name} of step {number + 1}: {found[name]:.5f} against {value:.5f}.")
+    return harness.same_losses(steps, lambda number: inputs(batch, number), tolerances)
 
 
 def inputs(batch: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -145,54 +131,40 @@ def inputs(batch: int, seed: int) -> tuple[Tensor, Tensor]:
     return real, torch.randn(batch, dcgan.LATENT, generator=random)
 
 
-def report(width: int, batch: int, precision: str, rounds: int, clock: str) -> None:
-    steps, (real, z) = sides(width, precision), inputs(batch, 0)
-    seconds = harness.race(
-        {name: lambda step=step: step(real, z) for name, step in steps.items()},
-        rounds,
-        clock=CLOCKS[clock],
+def steps(options: argparse.Namespace, precision: str) -> Table:
+    check = check_agreement(options.width, options.batch, precision)
+    real, z = inputs(options.batch, 0)
+    calls = {
+        name: lambda step=step: step(real, z)
+        for name, step in sides(options.width, precision).items()
+    }
+    names = list(calls)
+    return harness.table(
+        f"a step, {precision}",
+        harness.race(calls, options),
+        check=check,
+        peaks=harness.peaks(names, "--precision", precision),
     )
-    reference = seconds["plain loop"]
-    rows = []
-    for name, times in seconds.items():
-        rows.append(
-            [
-                name,
-                *harness.summary(times, reference),
-                f"{min(times) / min(reference):.2f}",
-            ]
-        )
-    head = [f"one step, {precision}", "median", "fastest", "÷ plain loop", "middle half"]
-    print(harness.table([*head, "fastest ÷ fastest"], rows))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def peak(options: argparse.Namespace, name: str) -> Callable[[], object]:
+    """Two steps."""
+    step, batch = sides(options.width, options.precision)[name], inputs(options.batch, 0)
+    return lambda: [step(*batch) for _ in range(2)]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, default=64, help="ngf and ndf")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--precision", choices=PRECISIONS, nargs="+", default=PRECISIONS)
-    parser.add_argument(
-        "--clock",
-        choices=CLOCKS,
-        default="wall",
-        help="cpu: processor seconds of all threads, with OMP_WAIT_POLICY=passive (busy machine)",
-    )
-    options = parser.parse_args()
-    if options.rounds < 2:
-        parser.error("--rounds counts from 2: one round has no spread.")
-    torch.set_num_threads(options.threads)
-    print(
-        time.strftime("%Y-%m-%d"),
-        harness.machine(options.threads),
-        f"width {options.width}, batch {options.batch}, {SIZE} px",
-    )
-    for precision in options.precision:
-        check_agreement(options.width, options.batch, precision)
-        print()
-        report(options.width, options.batch, precision, options.rounds, options.clock)
+    parser.add_argument("--precision", help=argparse.SUPPRESS)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table | str]:
+    for precision in harness.precisions(options):
+        yield steps(options, precision)
+    if not harness.multiplies_bfloat16(options):
+        yield harness.WITHOUT_BFLOAT16
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(__file__, measure, rounds=15, peak=peak, add_options=add_options)

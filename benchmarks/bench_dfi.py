@@ -1,16 +1,18 @@
-"""One closure of DFI's reconstruction, the course against plain loops; and what tiles cost.
+"""A closure of DFI's reconstruction, against plain loops; what tiles cost.
 
-``python benchmarks/bench_dfi.py`` prints one table. A closure is one evaluation that L-BFGS asks
-for: four layers of features of a face, the distance to the target, total variation, the gradient of
-the pixels. All sides have the same weights and compute the same loss; the script stops if they do
-not. VGG-16's pooling takes averages on every side, as in the course.
+Two faces of 128×128, VGG-16 with average pooling, relu2_1, relu3_1, relu4_1, relu5_1, targets once.
+A closure is what L-BFGS evaluates: features, the distance to the target, total variation, the
+gradient of the pixels. All sides have the same weights and compute the same loss.
+
+- *plain loop*: the whole of VGG-16 in float32, one pass.
+- *one pass a layer*: the same, run again for each layer.
+- *tiles of 64*: the course's loss with the memory of one tile, for large pictures.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import harness
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from coursekit import dfi, dfi_faces, dfi_tiles
+from coursekit.bench_results import Table
 from coursekit.core import weights
 from coursekit.core.features import IMAGENET_MEAN, IMAGENET_STD, layer_names
 from coursekit.core.losses import total_variation
@@ -119,41 +122,33 @@ def compare(sides: dict[str, Objective], start: Tensor) -> dict[str, float]:
     return cosines
 
 
-def main() -> None:
-    """Parse the options, compare, time, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=128, help="pixels a side")
     parser.add_argument("--faces", type=int, default=2, help="faces at once")
-    parser.add_argument("--rounds", type=int, default=10)
-    options = parser.parse_args()
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table | str]:
+    torch.manual_seed(0)
     held = dfi_faces.held_out(options.faces, options.size, "glasses")
     sides = {
         "plain loop": plain(held.image, held.twin),
         "one pass a layer": plain(held.image, held.twin, passes=len(dfi.LAYERS)),
-        "course, float32": course(held.image, held.twin, "float32"),
-        "course, bfloat16": course(held.image, held.twin, "bfloat16"),
-        "course, float32, tiles of 64": in_tiles(held.image, held.twin),
     }
+    for precision in harness.precisions(options):
+        sides[f"course, {precision}"] = course(held.image, held.twin, precision)
+    sides["course, float32, tiles of 64"] = in_tiles(held.image, held.twin)
     start = (held.image + 0.02 * torch.randn(held.image.shape)).clamp(0, 1)
     cosines = compare(sides, start)
     calls = {name: lambda each=each: closure(each, start) for name, each in sides.items()}
-    seconds = harness.race(calls, options.rounds)
-    print(harness.machine(torch.get_num_threads()))
-    print(
-        f"{options.faces} faces of {options.size}×{options.size}, layers {', '.join(dfi.LAYERS)}\n"
+    yield harness.table(
+        f"one closure, {options.faces} × {options.size} px",
+        harness.race(calls, options),
+        check="losses in float32 agree to 0.1 %, gradients as the last column says",
+        more={name: {"cosine of gradients": f"{each:.4f}"} for name, each in cosines.items()},
     )
-    rows = [
-        (
-            name,
-            f"{1000 * statistics.median(each):.0f} ms",
-            f"{harness.ratio(each, seconds['plain loop']):.2f}",
-            f"{cosines[name]:.4f}",
-        )
-        for name, each in seconds.items()
-    ]
-    print(harness.table(("one closure", "median", "÷ plain loop", "cosine of gradients"), rows))
+    if not harness.multiplies_bfloat16(options):
+        yield harness.WITHOUT_BFLOAT16
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    main()
+    harness.main(__file__, measure, rounds=10, add_options=add_options)

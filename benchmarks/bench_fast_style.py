@@ -1,20 +1,22 @@
-"""One training step of fast style transfer against the usual script; one pass against Gatys.
+"""Fast style: a training step against the usual script, a painting against a closure of Gatys.
 
-``python benchmarks/bench_fast_style.py`` prints two tables. First a training step (paint a batch,
-loss, backward into the painter, Adam): all sides have the same painter, weights, photographs and
-loss, and the script stops if their gradients differ. Then what a painting costs: one pass of the
-network against one closure of Gatys et al. on the same objective.
+A step: paint two crops of 128×128 with a network of width 16, evaluate the perceptual loss, update.
+All sides have the same painter, weights, photographs and loss.
+
+- *usual script*: VGG-16 frozen, content features through all four layers, float32.
+- *course*: `fast_style.training_step` as the recipe calls it.
+
+A painting is one pass of the network; a closure of Gatys et al. evaluates the same objective once,
+and a picture takes some hundred of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import statistics
 import sys
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import harness
 import torch
@@ -23,15 +25,17 @@ from torch.nn import functional
 from torchvision.models.vgg import cfgs, make_layers
 
 from coursekit import fast_style
+from coursekit.bench_results import Table
 from coursekit.core import weights
 from coursekit.core.features import IMAGENET_MEAN, IMAGENET_STD, layer_names
 from coursekit.datasets.photos import photo
 from coursekit.datasets.styles import style_image
 from coursekit.fast_style_networks import TransformerNetwork
 
+CLOSURE = "Gatys closure"
 PHOTOGRAPHS = ("chelsea", "coffee", "astronaut", "rocket")
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Step = Callable[[Tensor], None]
+Trained = tuple[nn.Module, Step]
 
 
 class PlainVGG(nn.Module):
@@ -104,65 +108,53 @@ def course_step(network: nn.Module, style: Tensor, precision: str) -> Step:
     return step
 
 
-def make_sides(width: int, style: Tensor) -> dict[str, tuple[nn.Module, Step]]:
+def make_sides(width: int, style: Tensor, precisions: list[str]) -> dict[str, Trained]:
     torch.manual_seed(0)
     network = TransformerNetwork(width)
     for block in network.body:  # they begin at 0, and a gradient of 0 would compare nothing
         nn.init.ones_(block.norm2.weight)
-    sides = {}
-    for name, precision in {"course, float32": "float32", "course, bfloat16": "bfloat16"}.items():
+    own = copy.deepcopy(network)
+    sides = {"usual script": (own, plain_step(own, style))}
+    for precision in precisions:
         own = copy.deepcopy(network)
         own.precision = precision
-        sides[name] = own, course_step(own, style, precision)
-    own = copy.deepcopy(network)
-    return sides | {"usual script": (own, plain_step(own, style))}
+        sides[f"course, {precision}"] = own, course_step(own, style, precision)
+    return sides
 
 
 def gradient(network: nn.Module) -> Tensor:
     return torch.cat([weight.grad.flatten() for weight in network.parameters()])
 
 
-def check_agreement(sides: dict[str, tuple[nn.Module, Step]], photographs: Tensor) -> None:
+def check_agreement(sides: dict[str, Trained], photographs: Tensor) -> str:
     """Stop unless the float32 sides have the same gradient; say how far bfloat16 is."""
     for _, step in sides.values():
         step(photographs)
     found = {name: gradient(network) for name, (network, _) in sides.items()}
-    expected = found.pop("usual script")
+    expected, said = found.pop("usual script"), []
     for name, each in found.items():
         cosine = float(torch.cosine_similarity(each, expected, dim=0))
         error = float((each - expected).norm() / expected.norm())
-        print(f"{name}: cosine to the usual script's gradient {cosine:.4f}, {error:.2%} away")
         if "bfloat16" not in name and error > 1e-2:
-            sys.exit(f"{name} computes something else.")
+            sys.exit(f"{name} computes something else: its gradient is {error:.1%} away.")
+        said.append(f"{name}, is {error:.2%} away from the usual script's (cosine {cosine:.4f})")
+    return f"the gradient of {'; of '.join(said)}"
 
 
-def report(title: str, seconds: dict[str, list[float]], reference: str) -> None:
-    rows = [
-        [
-            name,
-            f"{statistics.median(times) * 1e3:.0f} ms",
-            f"{harness.ratio(times, seconds[reference]):.3f}",
-        ]
-        for name, times in seconds.items()
-    ]
-    print(harness.table([title, "median", f"÷ {reference}"], rows), "\n")
-
-
-def painting_sides(size: int, style: Tensor) -> dict[str, Callable[[], object]]:
-    """One pass of three networks, one closure of two precisions, on one photograph."""
+def painting_sides(
+    size: int, style: Tensor, precisions: list[str]
+) -> dict[str, Callable[[], object]]:
+    """One closure, one pass of the published and the course's width, on one photograph."""
     picture = photo("astronaut", size, crop=True)
     torch.manual_seed(0)
-    networks = {
-        f"pass, width {width}, {precision}": TransformerNetwork(width, precision=precision)
-        for width, precision in ((32, "float32"), (16, "float32"), (16, "bfloat16"))
-    }
-    sides = {
-        name: lambda network=network: fast_style.paint(network, picture)
-        for name, network in networks.items()
-    }
-    for precision in ("float32", "bfloat16"):
+    sides: dict[str, Callable[[], object]] = {}
+    for precision in precisions:
         loss = fast_style.Objective(style, precision=precision).of(picture)
-        sides[f"Gatys closure, {precision}"] = lambda loss=loss: closure(loss, picture)
+        sides[f"{CLOSURE}, {precision}"] = lambda loss=loss: closure(loss, picture)
+    for width, precision in [(32, "float32"), *((16, each) for each in precisions)]:
+        network = TransformerNetwork(width, precision=precision)
+        name = f"pass, width {width}, {precision}"
+        sides[name] = lambda network=network: fast_style.paint(network, picture)
     return sides
 
 
@@ -171,38 +163,38 @@ def closure(loss: Callable[[Tensor], dict[str, Tensor]], picture: Tensor) -> Non
     sum(loss(image).values()).backward()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=128, help="of the crops of a training step")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--width", type=int, default=16, help="of the painter that is trained")
     parser.add_argument("--paint", type=int, default=512, help="side of the picture painted")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument(
-        "--clock",
-        choices=CLOCKS,
-        default="wall",
-        help="cpu: processor seconds of all threads, with OMP_WAIT_POLICY=passive (busy machine)",
-    )
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    warnings.filterwarnings("ignore", module="torchvision")
-    style, clock = style_image("stained_glass", 256), CLOCKS[options.clock]
+
+
+def training(options: argparse.Namespace, style: Tensor, precisions: list[str]) -> Table:
     squares = [photo(name, options.size, crop=True) for name in PHOTOGRAPHS]
     photographs = torch.cat(squares)[torch.arange(options.batch) % len(squares)]
-    print(time.strftime("%Y-%m-%d"), harness.machine(options.threads), f"{options.clock} clock\n")
-
-    sides = make_sides(options.width, style)
-    check_agreement(sides, photographs)
-    print()
-    steps = {name: lambda step=step: step(photographs) for name, (_, step) in sides.items()}
+    sides = make_sides(options.width, style, precisions)
+    check = check_agreement(sides, photographs)
+    calls = {name: lambda step=step: step(photographs) for name, (_, step) in sides.items()}
     title = f"a training step, {options.batch} × {options.size} px, width {options.width}"
-    report(title, harness.race(steps, options.rounds, clock=clock), "usual script")
-    passes = painting_sides(options.paint, style)
-    title = f"one painting, {options.paint} px"
-    report(title, harness.race(passes, max(options.rounds // 2, 3), clock=clock), list(passes)[-2])
+    return harness.table(title, harness.race(calls, options), check=check)
+
+
+def painting(options: argparse.Namespace, style: Tensor, precisions: list[str]) -> Table:
+    passes = painting_sides(options.paint, style, precisions)
+    seconds = harness.race(passes, options, rounds=max(options.rounds // 2, 1), warm_up=1)
+    return harness.table(f"one painting, {options.paint} px", seconds)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table | str]:
+    warnings.filterwarnings("ignore", module="torchvision")
+    precisions = harness.precisions(options)
+    style = style_image("stained_glass", 256)
+    yield training(options, style, precisions)
+    yield painting(options, style, precisions)
+    if "bfloat16" not in precisions:
+        yield harness.WITHOUT_BFLOAT16
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(__file__, measure, rounds=9, add_options=add_options)

@@ -1,21 +1,27 @@
-"""One closure of Gatys style transfer, the course against a plain loop and against pystiche.
+"""A closure of Gatys style transfer, against a plain loop and pystiche.
 
-``python benchmarks/bench_gatys.py`` prints three tables: time, what bfloat16 costs, memory.
-A closure is one evaluation that L-BFGS asks for: forward, losses, backward to the image. All
-sides compute the same loss from the same weights and images; the script stops if they do not.
-pystiche is optional: ``pip install --no-deps pystiche==1.0.1``.
+256×256, VGG-16, content relu4_2, style relu1_1 … relu5_1. A closure is what L-BFGS evaluates:
+forward, losses, backward to the image. Every side has the same weights and images and computes the
+same loss.
+
+- *plain loop*: torchvision's layers, frozen, cut after relu5_1, nothing computed twice, ReLU not in
+  place, the usual memory format.
+- *pystiche as shipped*: its documented classes. Its encoder computes gradients of its weights.
+- *pystiche, frozen*: the same with `requires_grad_(False)`, by hand.
+
+pystiche is from 2021; the one shim that a newer torchvision needs is in the script.
+
+What bfloat16 costs is measured where it is faster: so many steps of L-BFGS with each precision,
+both results judged by the float32 loss.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
-import statistics
 import sys
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import harness
@@ -24,6 +30,8 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from coursekit import gatys
+from coursekit.bench_results import Side as Row
+from coursekit.bench_results import Table
 from coursekit.core import weights
 from coursekit.core.features import IMAGENET_MEAN, IMAGENET_STD, FeatureExtractor, layer_names
 from coursekit.core.optimise import optimise_pixels
@@ -35,7 +43,6 @@ CONTENT, STYLE = "relu4_2", gatys.STYLE_LAYERS
 STYLE_WEIGHT = 10.0
 Objective = Callable[[Tensor], Tensor]
 Side = Callable[[Tensor, Tensor], Objective]
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def course(content: Tensor, style: Tensor, precision: str = "float32") -> Objective:
@@ -173,112 +180,93 @@ def gradient(loss: Objective, image: Tensor) -> Tensor:
     return image.grad.flatten()
 
 
-def check_agreement(losses: dict[str, Objective], image: Tensor) -> None:
+def check_agreement(losses: dict[str, Objective], image: Tensor) -> str:
     """Stop unless every float32 side has the plain loop's gradient.
 
     Rounding flips a few ReLUs and maxima, so that the gradients differ by about 1e-3.
     """
-    expected = gradient(losses["plain loop"], image)
+    expected, farthest = gradient(losses["plain loop"], image), 0.0
     for name, loss in losses.items():
         error = float((gradient(loss, image) - expected).norm() / expected.norm())
         if "bfloat16" not in name and error > 5e-3:
             sys.exit(f"{name} computes something else: its gradient is {error:.1%} away.")
+        farthest = farthest if "bfloat16" in name else max(farthest, error)
+    return f"the gradients in float32 are at most {farthest:.2%} away from the plain loop's"
 
 
-def report_time(losses: dict[str, Objective], image: Tensor, rounds: int, clock: str) -> None:
-    start = {name: image.clone().requires_grad_(True) for name in losses}
-    seconds = harness.race(
-        {name: lambda name=name: closure(losses[name], start[name]) for name in losses},
-        rounds,
-        clock=CLOCKS[clock],
+def closures(options: argparse.Namespace, names: list[str]) -> Table:
+    content, style = pictures(options.size)
+    losses = {name: SIDES[name](content, style) for name in names}
+    image = gatys.starting_image(content, "noise", seed=1)
+    check = check_agreement(losses, image)
+    starts = {name: image.clone().requires_grad_(True) for name in losses}
+    calls = {name: lambda name=name: closure(losses[name], starts[name]) for name in losses}
+    return harness.table(
+        f"one closure, {options.size} px",
+        harness.race(calls, options),
+        check=check,
+        references=[name for name in losses if "course" not in name],
+        peaks=harness.peaks(names),
     )
-    versus = [name for name in losses if "course" not in name]
-    rows = [
-        [name, f"{statistics.median(times) * 1e3:.0f} ms", f"{min(times) * 1e3:.0f} ms"]
-        + [f"{harness.ratio(times, seconds[other]):.2f}" for other in versus]
-        for name, times in seconds.items()
-    ]
-    print(harness.table(["one closure", "median", "fastest", *(f"÷ {v}" for v in versus)], rows))
 
 
-def report_bfloat16(losses: dict[str, Objective], content: Tensor, steps: int) -> None:
+def peak(options: argparse.Namespace, name: str) -> Callable[[], object]:
+    """Three closures."""
+    content, style = pictures(options.size)
+    loss, image = SIDES[name](content, style), content.clone().requires_grad_(True)
+    return lambda: [closure(loss, image) for _ in range(3)]
+
+
+def cost_of_bfloat16(options: argparse.Namespace) -> Table:
     """Gradients side by side, then a whole optimisation with each, judged in float32."""
-    exact, rough = losses["course, float32"], losses["course, bfloat16"]
-    noise = gatys.starting_image(content, "noise", seed=0)
+    content, style = pictures(options.size)
+    sides = {name: SIDES[name](content, style) for name in ("course, float32", "course, bfloat16")}
+    exact, rough = sides.values()
     rows = []
-    for name, start in {"content": content, "noise": noise}.items():
+    for kind in ("content", "noise"):
+        start = gatys.starting_image(content, kind, seed=0)
         runs = [
-            optimise_pixels(each, start, steps=steps, progress=False) for each in (exact, rough)
+            optimise_pixels(each, start, steps=options.steps, progress=False)
+            for each in sides.values()
         ]
         final, cost = (float(exact(run.image).detach()) for run in runs)
         angles = [
             torch.cosine_similarity(gradient(exact, at), gradient(rough, at), dim=0)
             for at in (start, runs[0].image)
         ]
-        rows.append(
-            [name, *(f"{a:.3f}" for a in angles), f"{final:.4g}", f"{cost / final - 1:+.1%}"]
-        )
-    head = ["start", "cosine at the start", "cosine at the end", "final loss", "with bfloat16"]
-    print(harness.table(head, rows))
+        more = {
+            "cosine of the gradients at the start": f"{angles[0]:.3f}",
+            "at float32's end": f"{angles[1]:.3f}",
+            "final loss in float32": f"{final:.4g}",
+            "with bfloat16": f"{cost / final - 1:+.1%}",
+        }
+        rows.append(Row(kind, more=more))
+    return Table(f"{options.steps} steps of L-BFGS from", tuple(rows), 1)
 
 
-def report_memory(names: list[str], size: int, threads: int) -> None:
-    """Each side in a process of its own: the highest resident memory of three closures."""
-    if sys.platform == "win32":
-        print("Memory is not measured on Windows.")
-        return
-    rows = []
-    for name in ["", *names]:
-        options = ["--peak", name, "--size", str(size), "--threads", str(threads)]
-        rows.append([name or "imports and images only", harness.in_new_process(__file__, *options)])
-    print(harness.table(["a process of its own", "peak resident MiB"], rows))
-
-
-def print_peak(name: str, size: int) -> None:
-    content, style = pictures(size)
-    loss = SIDES[name](content, style) if name else None
-    harness.reset_peak()
-    image = content.clone().requires_grad_(True)
-    for _ in range(3 if loss else 0):
-        closure(loss, image)
-    print(f"{harness.peak_memory():.0f}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=256, help="side of the images in pixels")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--steps", type=int, default=120, help="of L-BFGS, 0 to skip them")
-    parser.add_argument(
-        "--clock",
-        choices=CLOCKS,
-        default="wall",
-        help="cpu: processor seconds of all threads, with OMP_WAIT_POLICY=passive (busy machine)",
-    )
-    parser.add_argument("--peak", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table | str]:
     warnings.filterwarnings("ignore", module="torchvision")
-    if options.peak is not None:
-        return print_peak(options.peak, options.size)
-    sides = dict(SIDES)
-    if importlib.util.find_spec("pystiche") is None:
-        print("pystiche is not installed: pip install --no-deps pystiche==1.0.1", file=sys.stderr)
-        sides = {name: side for name, side in sides.items() if "pystiche" not in name}
-    content, style = pictures(options.size)
-    losses = {name: side(content, style) for name, side in sides.items()}
-    image = gatys.starting_image(content, "noise", seed=1)
-    check_agreement(losses, image)
-    print(time.strftime("%Y-%m-%d"), harness.machine(options.threads), f"{options.size} px\n")
-    report_time(losses, image, options.rounds, options.clock)
-    print()
-    if options.steps:
-        report_bfloat16(losses, content, options.steps)
-        print()
-    report_memory(list(sides), options.size, options.threads)
-    return None
+    yield from harness.missing("pystiche")
+    with_bfloat16 = harness.multiplies_bfloat16(options)
+    yield closures(
+        options,
+        [
+            name
+            for name in SIDES
+            if (with_bfloat16 or "bfloat16" not in name)
+            and (harness.is_there("pystiche") or "pystiche" not in name)
+        ],
+    )
+    if not with_bfloat16:
+        yield harness.WITHOUT_BFLOAT16
+    elif options.steps:
+        yield cost_of_bfloat16(options)
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(__file__, measure, rounds=11, peak=peak, add_options=add_options)

@@ -1,38 +1,29 @@
-"""How long ``import coursekit`` takes in fresh processes."""
+"""Import: what `import coursekit` takes in fresh processes.
+
+*Python alone* starts and ends; *with the course* imports it in between. On the wall clock, whatever
+the others are on: the time passes in other processes.
+"""
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
+from collections.abc import Iterator
 
 import harness
 
-INSIDE = "import time; t = time.perf_counter(); import coursekit; print(time.perf_counter() - t)"
+from coursekit.bench_results import Table
+
+PROGRAMS = {"Python alone": "pass", "with the course": "import coursekit"}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
-    inside: list[float] = []
-    whole = harness.race(
-        {
-            "python -c 'import coursekit'": lambda: harness.in_new_process(
-                "-c", "import coursekit"
-            ),
-            "python -c pass": lambda: harness.in_new_process("-c", "pass"),
-            "inside": lambda: inside.append(float(harness.in_new_process("-c", INSIDE))),
-        },
-        rounds,
-        warm_up=1,
-    )
-    del whole["inside"]
-    rows = [[name, f"{statistics.median(times):.3f} s"] for name, times in whole.items()]
-    rows.append(["the import statement alone", f"{statistics.median(inside):.3f} s"])
-    print(time.strftime("%Y-%m-%d"), f"medians of {rounds} fresh processes")
-    print(harness.table(["what", "seconds"], rows))
+def measure(options: argparse.Namespace) -> Iterator[Table | str]:
+    calls = {
+        name: lambda code=code: harness.in_new_process("-c", code)
+        for name, code in PROGRAMS.items()
+    }
+    seconds = harness.race(calls, options, warm_up=1, clock="wall")
+    yield harness.table("a process", seconds)
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(__file__, measure, rounds=15)

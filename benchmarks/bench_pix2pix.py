@@ -1,33 +1,50 @@
-"""One training step of Pix2Pix at its published size, the course against a plain PyTorch loop.
+"""A training step of Pix2Pix at its published size and at the course's, against a plain loop.
 
-``python benchmarks/bench_pix2pix.py`` prints a table for each precision. A step is one round of the
-game on a batch of pairs: the discriminator's update on true and generated pairs, then the
-generator's with L1. The plain loop is the one that most scripts have: binary cross entropy with
-logits against tensors of ones and zeros, true and generated pairs one after the other, the
-discriminator frozen in the generator's update, the usual memory format. Both sides begin with the
-same weights; the script stops if they do not take the same steps.
+The published size is U-Net-256 of width 64 and the 70×70 PatchGAN with one pair of 256×256 pixels;
+the course's has width 24 and 16 drawings of 64×64. A step is one round of the game: the
+discriminator's update on the true and the generated pairs, then the generator's with L1. Both sides
+begin with the same weights.
+
+- *plain loop*: the usual script. `BCEWithLogitsLoss` against ones and zeros, one pass each for true
+  and generated pairs, the discriminator frozen in the generator's update, the usual memory format.
+- *course*: `pix2pix.discriminator_step` and `pix2pix.generator_step`, as `pix2pix.Game.step` calls
+  them: the same passes in channels_last.
+
+At the published size one pair leaves the convolutions little to do, and much of the step is Adam's,
+over 57 million weights, the same on both sides.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import harness
 import torch
 from torch import Tensor, nn
 
 from coursekit import pix2pix
+from coursekit.bench_results import Table
 from coursekit.core import runtime
 
-PRECISIONS = ("float32", "bfloat16")
 SIDES = ("plain loop", "course")
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 RATE, BETAS, L1_WEIGHT = 2e-4, (0.5, 0.999), 100.0
 Step = Callable[[Tensor, Tensor], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Widths, pixels a side (a power of 2), pairs in a batch."""
+
+    width: int
+    size: int
+    batch: int
+
+
+SETTINGS = Setting(64, 256, 1), Setting(24, 64, 16)
 
 
 # --- The plain loop ------------------------------------------------------------------------------
@@ -75,13 +92,6 @@ def plain_discriminator(width: int) -> nn.Sequential:
             nn.LeakyReLU(0.2, inplace=True),
         ]
     return nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4, 1, 1))
-
-
-def same_weights(target: nn.Module, source: nn.Module) -> nn.Module:
-    values = [value.detach().clone() for value in source.state_dict().values()]
-    names = target.state_dict().keys()
-    target.load_state_dict(dict(zip(names, values, strict=True)))
-    return target.to(memory_format=torch.contiguous_format)
 
 
 def plain(
@@ -141,10 +151,10 @@ def course(
 # --- The race ------------------------------------------------------------------------------------
 
 
-def side(name: str, options: argparse.Namespace, precision: str, dropout: float = 0.5) -> Step:
+def side(name: str, setting: Setting, precision: str, dropout: float = 0.5) -> Step:
     """One of `SIDES`, every time with the same weights."""
     torch.manual_seed(0)
-    width, depth = options.width, options.size.bit_length() - 1
+    width, depth = setting.width, setting.size.bit_length() - 1
     generator = pix2pix.UNetGenerator(width=width, depth=depth, dropout=dropout)
     discriminator = pix2pix.PatchDiscriminator(width=width)
 
@@ -154,95 +164,65 @@ def side(name: str, options: argparse.Namespace, precision: str, dropout: float 
     if name == "course":
         return course(generator, discriminator, adam, precision)
     networks = PlainUNet(width, depth, dropout), plain_discriminator(width)
-    copies = map(same_weights, networks, (generator, discriminator))
+    copies = map(harness.same_weights, networks, (generator, discriminator))
     return plain(*copies, adam, precision)
 
 
-def check_agreement(options: argparse.Namespace, precision: str, rounds: int = 3) -> None:
-    """Stop unless both sides report the same losses, step after step; without dropout."""
-    steps = {name: side(name, options, precision, dropout=0.0) for name in SIDES}
-    for number in range(rounds):
-        pair = inputs(options, number)
-        expected, found = (steps[name](*pair) for name in SIDES)
-        for name, value in expected.items():
-            # Adam makes full steps of gradients that are rounding errors, from the first step on.
-            tolerance = (2e-3 if number == 0 else 2e-2) if precision == "float32" else 5e-2
-            if abs(found[name] - value) > tolerance * max(abs(value), 1):
-                sys.exit(f"{name} of step {number + 1}: {found[name]:.5f} against {value:.5f}.")
+def check_agreement(setting: Setting, precision: str) -> str:
+    """Without dropout: its draws depend on the memory format."""
+    tolerances = (2e-3, 2e-2) if precision == "float32" else (5e-2, 5e-2)
+    steps = {name: side(name, setting, precision, dropout=0.0) for name in SIDES}
+    check = harness.same_losses(steps, lambda number: inputs(setting, number), tolerances)
+    return f"without dropout, {check}"
 
 
-def inputs(options: argparse.Namespace, seed: int) -> tuple[Tensor, Tensor]:
-    shape, random = (options.batch, 3, options.size, options.size), runtime.generator(seed)
+def inputs(setting: Setting, seed: int) -> tuple[Tensor, Tensor]:
+    shape, random = (setting.batch, 3, setting.size, setting.size), runtime.generator(seed)
     source, target = (torch.rand(shape, generator=random) * 2 - 1 for _ in range(2))
     return source, target
 
 
-def report(options: argparse.Namespace, precision: str) -> None:
-    steps, pair = {name: side(name, options, precision) for name in SIDES}, inputs(options, 0)
-    races = {name: lambda step=step: step(*pair) for name, step in steps.items()}
-    seconds = harness.race(races, options.rounds, clock=CLOCKS[options.clock])
-    reference, rows = seconds["plain loop"], []
-    for name, times in seconds.items():
-        rows.append(
-            [
-                name,
-                *harness.summary(times, reference),
-                f"{min(times) / min(reference):.2f}",
-                peak_of(name, options, precision),
-            ]
-        )
-    head = [f"one step, {precision}", "median", "fastest", "÷ plain loop", "middle half"]
-    print(harness.table([*head, "fastest ÷ fastest", "peak MiB"], rows))
-
-
-def peak_of(name: str, options: argparse.Namespace, precision: str) -> str:
-    """Of two steps in a process of its own."""
-    given = {"peak": name, "width": options.width, "size": options.size, "batch": options.batch}
-    given |= {"threads": options.threads, "precision": precision}
-    words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
-    return harness.in_new_process(__file__, *words)
-
-
-def print_peak(options: argparse.Namespace) -> None:
-    step, pair = side(options.peak, options, options.precision[0]), inputs(options, 0)
-    harness.reset_peak()
-    for _ in range(2):
-        step(*pair)
-    print(f"{harness.peak_memory():.0f}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, default=64, help="ngf and ndf")
-    parser.add_argument("--size", type=int, default=256, help="pixels a side, a power of 2")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--precision", choices=PRECISIONS, nargs="+", default=PRECISIONS)
-    parser.add_argument(
-        "--clock",
-        choices=CLOCKS,
-        default="wall",
-        help="cpu: processor seconds of all threads, with OMP_WAIT_POLICY=passive (busy machine)",
+def steps(setting: Setting, options: argparse.Namespace, precision: str) -> Table:
+    check, pair = check_agreement(setting, precision), inputs(setting, 0)
+    made = {name: side(name, setting, precision) for name in SIDES}
+    calls = {name: lambda step=step: step(*pair) for name, step in made.items()}
+    words = [f"--{name}={value}" for name, value in vars(setting).items()]
+    return harness.table(
+        f"a step, {setting.size} px, width {setting.width}, batch {setting.batch}, {precision}",
+        harness.race(calls, options),
+        check=check,
+        peaks=harness.peaks(SIDES, *words, f"--precision={precision}"),
     )
-    parser.add_argument("--peak", choices=SIDES, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.rounds < 2:
-        parser.error("--rounds counts from 2: one round has no spread.")
-    torch.set_num_threads(options.threads)
-    if options.peak is not None:
-        print_peak(options)
-        return
-    print(
-        time.strftime("%Y-%m-%d"),
-        harness.machine(options.threads),
-        f"width {options.width}, batch {options.batch}, {options.size} px",
-    )
-    for precision in options.precision:
-        check_agreement(options, precision)
-        print()
-        report(options, precision)
+
+
+def peak(options: argparse.Namespace, name: str) -> Callable[[], object]:
+    """Two steps."""
+    (setting,) = settings(options)
+    step, pair = side(name, setting, options.precision), inputs(setting, 0)
+    return lambda: [step(*pair) for _ in range(2)]
+
+
+def settings(options: argparse.Namespace) -> list[Setting]:
+    """Both, unless one is given."""
+    given = {name: getattr(options, name) for name in ("width", "size", "batch")}
+    given = {name: value for name, value in given.items() if value is not None}
+    return [dataclasses.replace(SETTINGS[0], **given)] if given else list(SETTINGS)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--width", type=int, help="ngf and ndf; with --size or --batch: one table")
+    parser.add_argument("--size", type=int, help="pixels a side, a power of 2")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--precision", help=argparse.SUPPRESS)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table | str]:
+    for setting in settings(options):
+        for precision in harness.precisions(options):
+            yield steps(setting, options, precision)
+    if not harness.multiplies_bfloat16(options):
+        yield harness.WITHOUT_BFLOAT16
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(__file__, measure, rounds=11, peak=peak, add_options=add_options)

@@ -1,32 +1,36 @@
-"""One training step of SPADE as the course trains it, against a plain loop; painting one map.
+"""A training step of SPADE as the course trains it, against a plain loop; painting a map.
 
-``python benchmarks/bench_spade.py`` prints two tables. A step is one round of the game on scenes
-of 64 pixels with all terms of the loss: hinge, feature matching, VGG, KL. The plain loop is what
-the paper's code does, written plainly: γ and β by two convolutions, the picture painted anew for
-each of the two updates, the discriminator gathering gradients in the generator's update too, the
-usual memory format, float32. All sides begin with the same weights; the script stops if their
-losses differ. Painting is what the canvas of notebook 14 waits for.
+The networks that `coursekit train spade --recipe course` trains: 64×64, width 16, batch 8, with
+feature matching, the VGG term and the style encoder. A step is one round of the game: the
+discriminator's update, then the painter's. All sides begin with the same weights, see the same
+batch and draw the same styles.
+
+- *plain loop*: what the paper's code does, written plainly. γ and β by a convolution each; the
+  picture painted anew for each of the two updates; the discriminator gathering gradients in the
+  painter's update too; the usual memory format; float32.
+- *one painting*: the same, with one picture for both updates.
+- *course*: `spade.Game.step`. The training uses bfloat16 where it is faster.
+
+Painting is what the canvas of notebook 14 waits for.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import statistics
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import harness
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coursekit import spade, spade_measure
+from coursekit import bench_results, spade, spade_measure
+from coursekit.bench_results import Side, Table, duration
 from coursekit.core import runtime
 from coursekit.recipes import spade as recipe
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 TERMS = ("d_loss", "g_loss", "features", "perceptual", "kl")
 CHECKED = (1e-5, 1e-5)  # learning rates so small that rounding does not lead the sides apart
 Rates = tuple[float, float]
@@ -236,9 +240,10 @@ def inputs(batch: int, seed: int) -> tuple[Tensor, Tensor]:
     return found["labels"], found["image"]
 
 
-def check_agreement(batch: int, rounds: int = 3) -> None:
+def check_agreement(batch: int, names: list[str], rounds: int = 3) -> str:
     """Stop unless the sides report the same losses, step after step."""
-    steps = {name: make(CHECKED) for name, make in SIDES.items()}
+    farthest = dict.fromkeys(names, 0.0)
+    steps = {name: SIDES[name](CHECKED) for name in names}
     for number in range(rounds):
         found = {}
         for name, step in steps.items():
@@ -247,49 +252,41 @@ def check_agreement(batch: int, rounds: int = 3) -> None:
         reference = found["plain loop, one painting"]
         for name, terms in found.items():
             for term, value in reference.items():
-                if abs(terms[term] - value) > TOLERANCES[name] * max(abs(value), 0.1):
+                error = abs(terms[term] - value) / max(abs(value), 0.1)
+                farthest[name] = max(farthest[name], error)
+                if error > TOLERANCES[name]:
                     sys.exit(
                         f"{name}, {term} of step {number + 1}: {terms[term]:.5f} against "
                         f"{value:.5f}."
                     )
 
-
-def report_steps(options: argparse.Namespace) -> None:
-    batch = inputs(options.batch, 0)
-    steps = {name: make(recipe.RATES) for name, make in SIDES.items()}
-    seconds = harness.race(
-        {name: lambda step=step: step(*batch) for name, step in steps.items()},
-        options.rounds,
-        clock=CLOCKS[options.clock],
+    others = [f"{name} to {error:.1e}" for name, error in farthest.items() if error]
+    return (
+        f"the losses of {rounds} steps agree with those of one painting, {', '.join(others)} "
+        "(the plain loop draws other styles for its second painting)"
     )
-    reference = seconds["plain loop"]
-    rows = [
-        [name, *harness.summary(times, reference), peak_of(name, options)]
-        for name, times in seconds.items()
-    ]
-    head = ["one step", "median", "fastest", "÷ plain loop", "middle half", "peak MiB"]
-    print(harness.table(head, rows))
 
 
-def peak_of(name: str, options: argparse.Namespace) -> str:
-    words = ["--peak", name, "--batch", str(options.batch), "--threads", str(options.threads)]
-    return harness.in_new_process(__file__, *words)
+def training(options: argparse.Namespace) -> Table:
+    given = inputs(options.batch, 0)
+    names = [n for n in SIDES if "bfloat16" not in n or harness.multiplies_bfloat16(options)]
+    check = check_agreement(options.batch, names)
+    made = {name: SIDES[name](recipe.RATES) for name in names}
+    calls = {name: lambda step=step: step(*given) for name, step in made.items()}
+    seconds = harness.race(calls, options)
+    return harness.table("a step", seconds, check=check, peaks=harness.peaks(names))
 
 
-def print_peak(name: str, batch: int) -> None:
-    """What `peak_of` starts: the highest resident memory of three steps."""
-    given = inputs(batch, 0)
-    step = SIDES[name](recipe.RATES)
-    harness.reset_peak()
-    for _ in range(3):
-        step(*given)
-    print(f"{harness.peak_memory():.0f}")
+def peak(options: argparse.Namespace, name: str) -> Callable[[], object]:
+    """Three steps."""
+    given, step = inputs(options.batch, 0), SIDES[name](recipe.RATES)
+    return lambda: [step(*given) for _ in range(3)]
 
 
 # --- Painting ------------------------------------------------------------------------------------
 
 
-def report_painting(options: argparse.Namespace) -> None:
+def painting(options: argparse.Namespace) -> Table:
     """What one map costs, as `coursekit.spade.load` gives the painter; the wall clock counts."""
     painter = make_game("float32").painter.eval().requires_grad_(False)
     labels, images = inputs(8, 1)
@@ -301,43 +298,25 @@ def report_painting(options: argparse.Namespace) -> None:
         ),
         "eight maps": lambda: spade.paint(painter, labels.long(), style),
     }
-    seconds = harness.race(jobs, 3 * options.rounds)
-    rows = [
-        [name, f"{statistics.median(times) * 1e3:.1f} ms", f"{max(times) * 1e3:.1f} ms"]
-        for name, times in seconds.items()
-    ]
-    print(harness.table(["painting, float32, wall clock", "median", "slowest"], rows))
-    slowest = max(seconds["one map, style from a picture"])
-    print(f"\nA map in under a second, every time: {'yes' if slowest < 1 else 'no'}.")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=recipe.BATCH)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument(
-        "--clock",
-        choices=CLOCKS,
-        default="wall",
-        help="cpu: processor seconds of all threads, with OMP_WAIT_POLICY=passive (busy machine)",
+    rounds = 3 * options.rounds
+    seconds = harness.race(jobs, options, rounds=rounds, clock="wall")
+    rows = tuple(
+        Side(each.name, each.milliseconds, more={"slowest": duration(1e3 * max(times))})
+        for each, times in zip(bench_results.sides(seconds), seconds.values(), strict=True)
     )
-    parser.add_argument("--peak", choices=SIDES, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.rounds < 2:
-        parser.error("--rounds counts from 2: one round has no spread.")
-    torch.set_num_threads(options.threads)
-    if options.peak is not None:
-        return print_peak(options.peak, options.batch)
-    size = recipe.GENERATOR["size"]
-    machine = harness.machine(options.threads)
-    print(time.strftime("%Y-%m-%d"), machine, f"batch {options.batch}, {size} px\n")
-    check_agreement(options.batch)
-    report_steps(options)
-    print()
-    report_painting(options)
-    return None
+    return Table("painting, float32, wall clock", rows, rounds)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", type=int, default=recipe.BATCH)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table | str]:
+    yield training(options)
+    yield painting(options)
+    if not harness.multiplies_bfloat16(options):
+        yield harness.WITHOUT_BFLOAT16
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(__file__, measure, rounds=11, peak=peak, add_options=add_options)

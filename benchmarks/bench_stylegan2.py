@@ -1,31 +1,33 @@
-"""One training step of StyleGAN2 at 64×64: the course against plain code and two packages.
+"""A training step of StyleGAN2 at 64×64, against plain code and two packages.
 
-``python benchmarks/bench_stylegan2.py`` prints a table. A step is one round of the game on a
-batch, the discriminator's update and the generator's, and the share of the two regularisers that
-falls to it: R1 after every 16th step, path length, on half a batch, after every 4th. The three
-parts are timed one by one and added up.
+Batch 8, 256 channels (128 at 64 pixels), 512 dimensions of z, 8 mapping layers. A step is one round
+of the game, the discriminator's update and the generator's, and the share of the two regularisers
+that falls to it: R1 after every 16th step, path length, on half a batch, after every 4th. The three
+parts are timed one by one and added up. Every side plays the same round, with the same losses and
+optimisers; only the networks differ:
 
-Every side plays the same round, with the same losses and optimisers; only the networks differ:
-
-* *plain*: the course's architecture written as the paper has it. Weights are built for every
+- *plain*: the course's architecture written as the paper has it. Weights are built for every
   sample and convolved in groups; images are resampled by inserting zeros, padding and filtering.
-  It begins with the course's weights, and the script stops if the numbers differ.
-* *stylegan2-torch* and *stylegan2-pytorch*, packages of PyPI, if they can be imported; the first
-  has the same architecture, the second one of its own with as many channels.
+  It begins with the course's weights.
+- *stylegan2-torch*: the same architecture. It does not run on a CPU as shipped: it needs a compiled
+  filter, for which the plain one stands in here. In *channelwise* every channel of every sample is
+  an image of its own, as in the code that it descends from when that has no compiled filter. Its
+  images are grey, which is a little less to do.
+- *stylegan2-pytorch*: an architecture of its own with as many channels; its discriminator is half
+  as large again. It asks for a GPU when imported, and is told that there is one.
+- *course, grouped* and *course, scaled* (only with `--sides`): every modulated convolution in one
+  of its two formulations.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import functools
 import importlib
-import importlib.util
 import math
 import statistics
 import sys
-import time
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,9 +39,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coursekit import stylegan2, stylegan2_discriminator, stylegan2_networks
+from coursekit.bench_results import Side, Table, duration
 from coursekit.core import runtime
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 PARTS = {"step": 1, "path length": 4, "R1": 16}  # each comes after every so many steps
 R1, PATH = 1.0, 2.0
 PEERS = ("stylegan2-torch", "stylegan2-pytorch")
@@ -202,12 +204,7 @@ def course(setting: Setting, precision: str = "float32", inside: object = None) 
 
 
 def stylegan2_torch(setting: Setting, channelwise: bool = False) -> Networks:
-    """Plain code stands in for its extension, which only a CUDA compiler could build.
-
-    With ``channelwise`` it is what the code that it descends from does without the extension:
-    every channel of every sample is an image of its own. Its images are grey, which is a little
-    less to do.
-    """
+    """Plain code stands in for its extension, which only a CUDA compiler could build."""
     with mock.patch("torch.utils.cpp_extension.load", lambda *args, **options: None):
         package = importlib.import_module("stylegan2_torch")
     plain = {
@@ -293,9 +290,10 @@ def stylegan2_pytorch(setting: Setting) -> Networks:
 
 
 def sides(setting: Setting) -> dict[str, Callable[[], Networks]]:
+    """Every side that is there, those in `WAYS` included."""
     found = {
         "plain": lambda: course(setting, inside=plainly),
-        "course": lambda: course(setting),
+        "course, float32": lambda: course(setting),
         "course, bfloat16": lambda: course(setting, "bfloat16"),
         **{
             name: lambda way=way: course(setting, inside=functools.partial(always, way))
@@ -304,11 +302,21 @@ def sides(setting: Setting) -> dict[str, Callable[[], Networks]]:
     }
     makers = {"stylegan2-torch": stylegan2_torch, "stylegan2-pytorch": stylegan2_pytorch}
     for name in PEERS:
-        if importlib.util.find_spec(name.replace("-", "_")):
+        if harness.is_there(name):
             found[name] = lambda name=name: makers[name](setting)
     if PEERS[0] in found:
         found[CHANNELWISE] = lambda: stylegan2_torch(setting, channelwise=True)
     return found
+
+
+def chosen(setting: Setting, options: argparse.Namespace) -> list[str]:
+    """The names given, else all but `WAYS`, and bfloat16 where it makes sense."""
+    there = list(sides(setting))
+    for name in options.sides or ():
+        if name not in there:
+            raise SystemExit(f"There is no side {name!r} here, only {', '.join(there)}.")
+    left_out = {*WAYS} if harness.multiplies_bfloat16(options) else {*WAYS, "course, bfloat16"}
+    return options.sides or [name for name in there if name not in left_out]
 
 
 # --- A round -------------------------------------------------------------------------------------
@@ -349,12 +357,13 @@ def parts(networks: Networks, setting: Setting) -> dict[str, Callable[[], dict[s
     return dict(zip(PARTS, map(ready, (step, path, r1)), strict=True))
 
 
-def check_agreement(setting: Setting) -> None:
+def check_agreement(setting: Setting) -> str:
     """Stop unless plain code and the course report the same terms of the first of each part."""
     small = Setting(setting.size, 1024, 32, 32, 4, setting.device)
+    farthest = 0.0
     for part in PARTS:
         found = []
-        for name in ("plain", "course"):
+        for name in ("plain", "course, float32"):
             run = parts(sides(small)[name](), small)[part]
             torch.manual_seed(1)
             with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -362,6 +371,11 @@ def check_agreement(setting: Setting) -> None:
         for name, value in found[0].items():
             if not math.isclose(value, found[1][name], rel_tol=2e-3, abs_tol=2e-4):
                 sys.exit(f"{part}, {name}: plain {value:.6f}, course {found[1][name]:.6f}.")
+            farthest = max(farthest, abs(value - found[1][name]) / max(abs(value), 0.1))
+    return (
+        "plain code and the course report the same terms of every part in a small network, "
+        f"to {farthest:.1e}"
+    )
 
 
 def amortised(seconds: dict[str, list[float]], name: str) -> list[float]:
@@ -370,114 +384,101 @@ def amortised(seconds: dict[str, list[float]], name: str) -> list[float]:
     return [sum(s / n for s, n in zip(c, PARTS.values(), strict=True)) for c in columns]
 
 
-def report(setting: Setting, names: list[str], rounds: int, clock: str) -> None:
+def steps(setting: Setting, names: list[str], options: argparse.Namespace) -> Table:
+    check = check_agreement(setting)
     made = {name: sides(setting)[name]() for name in names}
     race = {
         f"{name}/{part}": run
         for name, networks in made.items()
         for part, run in parts(networks, setting).items()
     }
-    seconds = harness.race(race, rounds, warm_up=1, clock=CLOCKS[clock])
-    totals = {name: amortised(seconds, name) for name in names}
-    ours = totals["course"]
-    rows = []
-    for name, times in totals.items():
-        ratios = [a / b for a, b in zip(ours, times, strict=True)]
-        each = [_time(statistics.median(seconds[f"{name}/{part}"])) for part in PARTS]
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        total = _time(statistics.median(times))
-        rows.append([name, *each, total, f"{statistics.median(ratios):.2f}", spread])
-    print(harness.table(["", *PARTS, "amortised", "course ÷ it", "least to most"], rows))
-    for name, networks in made.items():
-        counts = [
-            sum(p.numel() for p in network.parameters()) / 1e6
-            for network in (networks.generator, networks.discriminator)
-        ]
-        print(f"{name}: G {counts[0]:.2f} million, D {counts[1]:.2f} million parameters")
+    seconds = harness.race(race, options, warm_up=1)
+    return harness.table(
+        f"a step, batch {setting.batch}, {setting.most} channels",
+        {name: amortised(seconds, name) for name in names},
+        check=check,
+        references=[name for name in names if not name.startswith("course")] or names[:1],
+        more={name: _apart(seconds, name) for name in names},
+        peaks=harness.peaks(names),
+        notes=[
+            f"Parameters, generator and discriminator: {'; '.join(map(_counts, made.items()))}."
+        ],
+    )
 
 
-def _time(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 0.5 else f"{seconds * 1e3:.1f} ms"
+def _apart(seconds: dict[str, list[float]], name: str) -> dict[str, str]:
+    """The three parts in cells of their own."""
+    medians = {part: statistics.median(seconds[f"{name}/{part}"]) for part in PARTS}
+    titles = {"step": "of it G and D", "path length": "a path length step", "R1": "an R1 step"}
+    return {titles[part]: duration(1e3 * median) for part, median in medians.items()}
+
+
+def _counts(side: tuple[str, Networks]) -> str:
+    name, networks = side
+    pair = networks.generator, networks.discriminator
+    counts = [sum(p.numel() for p in network.parameters()) / 1e6 for network in pair]
+    return f"{name} {counts[0]:.1f} and {counts[1]:.1f} million"
 
 
 # --- Memory, and where the time goes -------------------------------------------------------------
 
 
-def peak_of(setting: Setting, name: str) -> float:
-    """MiB that one round of everything adds to this process's memory, or needs on a GPU."""
+def peak(options: argparse.Namespace, name: str) -> Callable[[], object]:
+    """A round of everything."""
+    setting = setting_of(options)
     runs = parts(sides(setting)[name](), setting)
-    if torch.device(setting.device).type == "cuda":
-        for run in runs.values():
-            run()
-        return torch.cuda.max_memory_allocated(setting.device) / 2**20
-    harness.reset_peak()
-    before = harness.peak_memory()
-    for run in runs.values():
-        run()
-    return harness.peak_memory() - before
+    return lambda: [run() for run in runs.values()]
 
 
-def profile(setting: Setting, precision: str) -> None:
-    """The course's operations by their own time in one step, the regularisers left out."""
+def profile(setting: Setting, name: str, shown: int = 8) -> Table:
+    """The operations of one step by their own time, the regularisers left out."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as watch
 
-    run = parts(course(setting, precision), setting)["step"]
+    run = parts(sides(setting)[name](), setting)["step"]
     run()
-    with watch(activities=[ProfilerActivity.CPU]) as watched:
+    on_gpu = "cuda" in setting.device
+    activities = [ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]
+    with watch(activities=activities) as watched:
         run()
-    events = sorted(watched.key_averages(), key=lambda event: -event.self_cpu_time_total)
-    total = sum(event.self_cpu_time_total for event in events)
+    events = watched.key_averages()
+    taken = {e.key: e.self_device_time_total if on_gpu else e.self_cpu_time_total for e in events}
+    counts, total = {event.key: event.count for event in events}, sum(taken.values())
     rows = [
-        [event.key, str(event.count), f"{event.self_cpu_time_total / total:.0%}"]
-        for event in events[:12]
+        Side(
+            key,
+            round(taken[key] / 1e3, 1),
+            more={"share": f"{taken[key] / total:.0%}", "calls": str(counts[key])},
+        )
+        for key in sorted(taken, key=taken.get, reverse=True)[:shown]
     ]
-    print(harness.table([f"course, {precision}", "calls", "share"], rows))
+    return Table(f"where a step's time goes: {name}", tuple(rows), 1)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--most", type=int, default=256, help="channels at most; half at 64 px")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--sides", nargs="+", default=None, help="all that there are by default")
-    parser.add_argument("--memory", action="store_true", help="measure peak memory too")
+    parser.add_argument("--sides", nargs="+", help="all but the two formulations by default")
     parser.add_argument("--profile", action="store_true", help="show where the time goes, only")
-    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--clock",
-        choices=CLOCKS,
-        default="wall",
-        help="cpu: processor seconds of all threads, with OMP_WAIT_POLICY=passive (busy machine)",
-    )
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+
+
+def setting_of(options: argparse.Namespace) -> Setting:
     base = options.most * 32  # half as many channels at 64 pixels as at most
-    setting = Setting(base=base, most=options.most, batch=options.batch, device=options.device)
-    if options.peak_of:
-        print(peak_of(setting, options.peak_of))
-        return
-    print(time.strftime("%Y-%m-%d"), harness.machine(options.threads, options.device))
-    channels = f"channels {setting.most} … {setting.most // 2}"
-    print(f"{setting.size} px, batch {setting.batch}, {channels}, clock {options.clock}")
-    if options.profile:
-        for precision in ("float32", "bfloat16"):
-            print()
-            profile(setting, precision)
-        return
-    check_agreement(setting)
-    names = options.sides or list(sides(setting))
-    print()
-    report(setting, names, options.rounds, options.clock)
-    if options.memory:
-        print()
-        given = copy.copy(sys.argv[1:])
-        for name in names:
-            peak = float(harness.in_new_process(__file__, *given, "--peak-of", name).split()[-1])
-            print(f"{name}: {peak:,.0f} MiB at the peak of a round")
+    return Setting(base=base, most=options.most, batch=options.batch, device=options.device)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table | str]:
+    setting = setting_of(options)
+    yield from harness.missing(*PEERS)
+    names = chosen(setting, options)
+    if not options.profile:
+        yield steps(setting, names, options)
+    if not harness.multiplies_bfloat16(options):
+        yield harness.WITHOUT_BFLOAT16
+    for name in names:
+        if name.startswith("course, ") or options.profile:
+            yield profile(setting, name)
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(__file__, measure, rounds=5, peak=peak, add_options=add_options)
