@@ -189,6 +189,9 @@ class Report:
 class Bench:
     """The instruments, set up once: the reader, modes of the training digits, held-out digits.
 
+    Args:
+        size: of the digits, pixels a side.
+
     Attributes:
         read: the course's recogniser.
         modes: of the 4,000 training digits.

@@ -34,7 +34,7 @@ class LatentGenerator(nn.Module):
 class MLPGenerator(LatentGenerator):
     """z (N, latent) → (N, channels, size, size) in [-1, 1] through two hidden layers.
 
-    Fully connected, as the first ones were (Goodfellow et al. 2014)."""
+    Fully connected, as the first ones were (Goodfellow et al. 2014); ``size`` in pixels."""
 
     def __init__(
         self, latent: int = 64, hidden: int = 256, size: int = 28, channels: int = 1
@@ -58,7 +58,7 @@ class MLPGenerator(LatentGenerator):
 class MLPDiscriminator(nn.Module):
     """(N, channels, size, size) in [-1, 1] → one logit an image, through two hidden layers.
 
-    Fully connected, as the first ones were (Goodfellow et al. 2014)."""
+    Fully connected, as the first ones were (Goodfellow et al. 2014); ``size`` in pixels."""
 
     def __init__(self, hidden: int = 256, size: int = 28, channels: int = 1) -> None:
         super().__init__()

@@ -120,7 +120,7 @@ def tiled_distance(
     Args:
         space: φ.
         target: feature maps as from `tiled_maps`, shifted.
-        size: inner side of a tile.
+        size: inner side of a tile in pixels.
 
     Returns:
         A function of the images (N, 3, H, W); use it in a loss for `optimise_pixels`.

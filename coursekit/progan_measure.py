@@ -246,7 +246,7 @@ def fid_of(run: Mapping[str, Any]) -> float:
 
 
 def swd_of(run: Mapping[str, Any], size: int | None = None) -> float:
-    """A run's sliced Wasserstein distance × 1000, at one level or averaged over all."""
+    """A run's sliced Wasserstein distance × 1000, averaged over all levels or at one, in pixels."""
     levels = run["swd"] if size is None else {str(size): run["swd"][str(size)]}
     return sum(each["value"] for each in levels.values()) / len(levels)
 

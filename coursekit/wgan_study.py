@@ -98,7 +98,10 @@ def make_game(
 
 
 class PlainGenerator(dcgan.LatentGenerator):
-    """z → digits through hidden layers with ReLU and nothing that would help: no normalisation."""
+    """z → digits through hidden layers with ReLU and nothing that would help: no normalisation.
+
+    ``size`` pixels a side.
+    """
 
     def __init__(
         self, latent: int = 64, hidden: int = 128, layers: int = 4, size: int = 28

@@ -253,7 +253,7 @@ class Painter(ipywidgets.VBox):
 
 
 class Sketch(Painter):
-    """Black lines on white; `value` is float (1, 3, size, size) in [0, 1]."""
+    """Black lines on white; `value` is float (1, 3, size, size) in [0, 1], ``size`` in pixels."""
 
     def __init__(self, size: int, start: Tensor | None, scale: int) -> None:
         grey = np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)

@@ -56,7 +56,7 @@ def drawing_menu(
 
 
 class ReferenceMenu(ipywidgets.HBox):
-    """A menu of reference pictures; made by `reference_menu`.
+    """A menu of reference pictures, shown ``side`` pixels wide and high; see `reference_menu`.
 
     Attributes:
         chosen: the picture in use, (1, 3, H, W) in [0, 1].

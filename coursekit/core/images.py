@@ -201,7 +201,7 @@ def _channels_last(images: torch.Tensor) -> bool:
 
 
 def sides_of(size: int | Sequence[int]) -> tuple[int, int]:
-    """(height, width) of a picture to be made, from one number for both or a pair.
+    """(height, width) in pixels of a picture to be made, from one number for both or a pair.
 
     Raises:
         ImageError: not one or two whole numbers from 1.

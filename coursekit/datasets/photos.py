@@ -197,8 +197,8 @@ def folder(
     """Every picture of a folder in the order of its file names, each (1, 3, H, W) in [0, 1].
 
     Hidden files and subfolders are left out. A file that is no picture, or a damaged one, is left
-    out too: one printed line names them. Raises DataError when there is no such folder or no
-    picture in it.
+    out too: one printed line names them. ``size`` and ``crop`` as for `photo`. Raises DataError
+    when there is no such folder or no picture in it.
     """
     from coursekit.core.images import load_image
 

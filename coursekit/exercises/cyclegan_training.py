@@ -17,7 +17,7 @@ from coursekit.exercises.engine import Case, Exercise, Mistake
 def pool_exchange(
     kept: Tensor, images: Tensor, size: int, coins: Tensor, places: Tensor
 ) -> dict[str, Tensor]:
-    """What the discriminator is shown, and what the pool holds afterwards."""
+    """What the discriminator is shown, and what the pool of ``size`` pictures holds afterwards."""
     held, shown = [*kept], []
     for image, coin, place in zip(images, coins, places, strict=True):
         if len(held) < size:
