@@ -174,7 +174,8 @@ def white_noise(
 ) -> Tensor:
     """The start: mid grey plus Gaussian white noise, (1, 3, H, W), clamped to [0, 1].
 
-    ``size`` is (height, width) in pixels, or one number for both. Noise far stronger than this leaves traces that deep layers do not see and nothing removes.
+    ``size`` is (height, width) in pixels, or one number for both. Noise far stronger than this
+    leaves traces that deep layers do not see and nothing removes.
     """
     noise = torch.randn(1, 3, *sides_of(size), generator=generator(seed))
     return (0.5 + amplitude * noise).clamp(0, 1).to(device)
