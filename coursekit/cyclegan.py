@@ -316,6 +316,9 @@ class Game:
         pool: how many old fakes each discriminator keeps seeing.
         ema_decay: of the averaged generators.
         seed: of the pools.
+
+    Raises:
+        SettingError: a weight below 0, a learning rate that is not above 0, or a negative pool.
     """
 
     translators: Translators

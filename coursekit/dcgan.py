@@ -272,6 +272,9 @@ class Game(TwoPlayers[LatentGenerator]):
         r1_every: the penalty is taken at every so many steps, times as many (Karras et al. 2020).
         ema_decay: of the averaged generator.
         doctor: looks on at every so many steps, if given.
+
+    Raises:
+        SettingError: ``r1`` below 0, or ``r1_every`` below 1.
     """
 
     generator: LatentGenerator

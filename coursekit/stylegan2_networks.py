@@ -111,6 +111,9 @@ class Mapping(nn.Module):
         latent: dimensions of z and w.
         layers: how many, 8 as published.
         multiplier: of their learning rate.
+
+    Raises:
+        SettingError: no dimension of z, or a negative number of layers.
     """
 
     w_avg: Tensor

@@ -119,6 +119,7 @@ def project(
     Raises:
         SettingError: no such space, or no steps.
         ShapeError: targets of another size.
+        ImageError: targets outside [0, 1].
         OptimisationError: the distance is not finite any more; ``.result`` has the best so far.
     """
     _check(generator, targets, space, steps)
