@@ -111,7 +111,7 @@ def make_network(seed: int, start: nn.Module | None = None) -> TransformerNetwor
 
 
 def held_out(size: int = 256) -> list[Tensor]:
-    """Photographs that no training of the course sees, (1, 3, H, W), from ``size`` pixels a side."""
+    """Photographs that no training of the course sees, (1, 3, H, W), ``size`` pixels or more."""
     return [photo(name, size).to(runtime.best_device()) for name in HELD_OUT]
 
 
