@@ -103,8 +103,8 @@ def relative_errors(features: Tensor, target: Tensor) -> Tensor:
     Raises:
         ShapeError: the maps differ in size, or the target is zero everywhere.
     """
-    same = features.shape[1:] == target.shape[1:] and target.shape[0] in (1, features.shape[0])
-    if not same or features.dim() != 4 or not features.numel():
+    maps = features.dim() == 4 and features.shape[1:] == target.shape[1:] and features.numel()
+    if not maps or target.shape[0] not in (1, features.shape[0]):
         raise ShapeError(
             f"Features {tuple(features.shape)} cannot be compared with {tuple(target.shape)}. "
             "Take both (N, C, H, W) from one layer, at one image size."

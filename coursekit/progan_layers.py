@@ -37,6 +37,9 @@ class EqualisedLinear(nn.Module):
         bias: the initial value of the bias; None for no bias.
         multiplier: a factor on the layer's learning rate. The weights start at 1/multiplier and are
             scaled back when used (StyleGAN's mapping network: 0.01).
+
+    Raises:
+        SettingError: no inputs, or a multiplier that is not above 0.
     """
 
     bias: nn.Parameter | None
@@ -51,6 +54,8 @@ class EqualisedLinear(nn.Module):
         multiplier: float = 1.0,
     ) -> None:
         super().__init__()
+        if not multiplier > 0:
+            raise SettingError(f"{multiplier=} stops the layer; give a number above 0.")
         self.weight = nn.Parameter(torch.randn(after, before) / multiplier)
         self.bias = None if bias is None else nn.Parameter(torch.full((after,), float(bias)))
         self.scale = equalised_scale(before, gain) * multiplier
@@ -71,6 +76,9 @@ class EqualisedConv2d(nn.Module):
         gain: of `equalised_scale`.
         bias: whether there is one; it starts at 0.
         padding: on each side; (kernel − 1) / 2 by default.
+
+    Raises:
+        SettingError: no inputs, or a kernel without a middle.
     """
 
     bias: nn.Parameter | None
@@ -86,6 +94,8 @@ class EqualisedConv2d(nn.Module):
         padding: int | None = None,
     ) -> None:
         super().__init__()
+        if kernel < 1 or (padding is None and kernel % 2 == 0):
+            raise SettingError(f"{kernel=} has no middle; take an odd one, or give the padding.")
         self.weight = nn.Parameter(torch.randn(after, before, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(after)) if bias else None
         self.scale = equalised_scale(before * kernel**2, gain)
@@ -105,7 +115,12 @@ def pixel_norm(x: Tensor, epsilon: float = 1e-8) -> Tensor:
     Args:
         x: (N, C, H, W), or (N, C) for latent vectors.
         epsilon: ε.
+
+    Raises:
+        ShapeError: no channels.
     """
+    if x.dim() < 2:
+        raise ShapeError(f"Expected features (N, C, H, W) or (N, C), got {tuple(x.shape)}.")
     return x * (x.square().mean(dim=1, keepdim=True) + epsilon).rsqrt()
 
 
@@ -128,7 +143,7 @@ def minibatch_stddev(x: Tensor, group: int = 4, epsilon: float = 1e-8) -> Tensor
     Raises:
         ShapeError: not four dimensions, or the batch cannot be divided into such groups.
     """
-    if x.dim() != 4:
+    if x.dim() != 4 or not x.numel():
         raise ShapeError(f"Features are (N, C, H, W), not {tuple(x.shape)}.")
     count, group = len(x), min(group, len(x))
     if group < 1 or count % group:

@@ -112,10 +112,10 @@ class Schedule:
         """The same with this share of the images, but no phase is lost.
 
         Raises:
-            SettingError: a share that is not above 0.
+            SettingError: a share that is no number above 0.
         """
-        if not share > 0:
-            raise SettingError(f"share={share} leaves no images; give a number above 0.")
+        if not 0 < share < math.inf:
+            raise SettingError(f"share={share} leaves no schedule; give a number above 0.")
 
         def some(images: int, batch: int) -> int:
             return max(round(images * share / batch), 1) * batch if images else 0

@@ -29,10 +29,12 @@ def filter_2d(taps: Sequence[float] = TAPS) -> Tensor:
     """The separable low-pass filter (2019, appendix C) as a matrix (K, K) that sums to 1.
 
     Raises:
-        SettingError: no taps, or they sum to 0.
+        SettingError: no taps, or they sum to 0 or to no number.
     """
-    if sum(taps) == 0:
-        raise SettingError(f"{tuple(taps)} is no low-pass filter: its taps sum to nothing.")
+    if not math.isfinite(sum(taps)) or sum(taps) == 0:
+        raise SettingError(
+            f"{tuple(taps)} is no low-pass filter: its taps have no sum to divide by."
+        )
     line = torch.tensor(list(taps), dtype=torch.float32) / sum(taps)
     return torch.outer(line, line)
 
@@ -68,22 +70,33 @@ def upfirdn(
         ShapeError: x has not four dimensions, or the padded image is smaller than the kernel.
         SettingError: a factor below 1.
     """
-    _check(x, up, down)
+    _check_images(x)
+    if up < 1 or down < 1:
+        raise SettingError(f"{up=} and {down=} must be whole numbers from 1.")
     count, channels, height, width = x.shape
     wide = x.new_zeros(count, channels, height, up, width, up)
     wide[:, :, :, 0, :, 0] = x
     wide = F.pad(wide.reshape(count, channels, height * up, width * up), (*padding, *padding))
-    if min(wide.shape[2:]) < len(kernel):
-        sides = tuple(wide.shape[2:])
-        raise ShapeError(f"{sides} pixels are too few: the filter has {len(kernel)} a side.")
+    _check_sides(wide, kernel)
     return _filter(wide, kernel.flip(0, 1) * gain, stride=down)
 
 
-def _check(x: Tensor, up: int, down: int) -> None:
-    if x.dim() != 4:
+def _check_images(x: Tensor) -> None:
+    if x.dim() != 4 or not x.numel():
         raise ShapeError(f"Images are (N, C, H, W), not {tuple(x.shape)}.")
-    if up < 1 or down < 1:
-        raise SettingError(f"{up=} and {down=} must be whole numbers from 1.")
+
+
+def _check_sides(x: Tensor, kernel: Tensor, padding: int = 0) -> None:
+    sides = tuple(side + 2 * padding for side in x.shape[2:])
+    if min(sides) < len(kernel):
+        raise ShapeError(f"{sides} pixels are too few: the filter has {len(kernel)} a side.")
+
+
+def _half(kernel: Tensor) -> int:
+    """The padding with which an even kernel doubles or halves the size exactly."""
+    if len(kernel) % 2:
+        raise ShapeError(f"The filter has {len(kernel)} taps a side; take an even number of them.")
+    return (len(kernel) - 2) // 2
 
 
 class _Filter(torch.autograd.Function):
@@ -142,8 +155,12 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
 
     Returns:
         (N, C, 2H, 2W).
+
+    Raises:
+        ShapeError: x has not four dimensions, or K is odd.
     """
-    padding = (len(kernel) - 2) // 2
+    _check_images(x)
+    padding = _half(kernel)
     return _filter(x, 4 * kernel, stride=2, padding=padding, transposed=True)
 
 
@@ -156,8 +173,14 @@ def downsample(x: Tensor, kernel: Tensor) -> Tensor:
 
     Returns:
         (N, C, H/2, W/2).
+
+    Raises:
+        ShapeError: x has not four dimensions, or H, W or K is odd.
     """
-    padding = (len(kernel) - 2) // 2
+    _check_images(x)
+    padding = _half(kernel)
+    if x.shape[2] % 2 or x.shape[3] % 2:
+        raise ShapeError(f"{tuple(x.shape[2:])} pixels have no half; both sides must be even.")
     # On a CPU the derivative, a transposed convolution of single channels, is ten times slower in
     # bfloat16 than in float32; there and back costs less.
     wide = x.float() if x.device.type == "cpu" and x.dtype == torch.bfloat16 else x
@@ -168,7 +191,12 @@ def blur(x: Tensor, kernel: Tensor, padding: int, gain: float = 1.0) -> Tensor:
     """The filter alone: (N, C, H, W) → (N, C, H + 2·padding − K + 1, and W likewise).
 
     As in Karras et al. 2019, appendix C, before and after changes of size.
+
+    Raises:
+        ShapeError: x has not four dimensions, or is smaller than the kernel with its padding.
     """
+    _check_images(x)
+    _check_sides(x, kernel, padding)
     return _filter(x, kernel.flip(0, 1) * gain, padding=padding)
 
 
@@ -188,7 +216,15 @@ def demodulation(weight: Tensor, style: Tensor, epsilon: float = 1e-8) -> Tensor
 
     Returns:
         (N, C_out).
+
+    Raises:
+        ShapeError: styles for other channels than the weights'.
     """
+    if weight.dim() != 4 or style.dim() != 2 or weight.shape[1] != style.shape[1]:
+        raise ShapeError(
+            f"Weights {tuple(weight.shape)} and styles {tuple(style.shape)} do not fit: "
+            "(C_out, C_in, k, k) and (N, C_in)."
+        )
     power = weight.float().square().sum(dim=(2, 3))
     return (style.float().square() @ power.t() + epsilon).rsqrt()
 
@@ -244,10 +280,11 @@ def modulated_conv2d(
 def _check_modulated(x: Tensor, weight: Tensor, style: Tensor, way: str) -> None:
     if way not in WAYS:
         raise SettingError(f"There is no way {way!r}; choose one of {', '.join(WAYS)}.")
-    if x.dim() != 4 or weight.dim() != 4 or weight.shape[1] != x.shape[1]:
+    maps = x.dim() == weight.dim() == 4 and x.numel() > 0
+    if not maps or weight.shape[1] != x.shape[1] or weight.shape[-1] % 2 == 0:
         raise ShapeError(
             f"Features {tuple(x.shape)} and weights {tuple(weight.shape)} do not fit: (N, C_in, H, "
-            "W) and (C_out, C_in, k, k)."
+            "W) and (C_out, C_in, k, k), k odd."
         )
     if style.shape != x.shape[:2]:
         raise ShapeError(f"Styles are {tuple(style.shape)}; here {tuple(x.shape[:2])} is needed.")
@@ -290,7 +327,15 @@ def adain(x: Tensor, scale: Tensor, bias: Tensor, epsilon: float = 1e-8) -> Tens
         x: (N, C, H, W).
         scale, bias: y_s and y_b, (N, C).
         epsilon: added to the variance.
+
+    Raises:
+        ShapeError: features that are not (N, C, H, W), or styles of another shape.
     """
+    if x.dim() != 4 or not x.shape[:2] == scale.shape == bias.shape:
+        raise ShapeError(
+            f"Features {tuple(x.shape)}, scale {tuple(scale.shape)} and bias {tuple(bias.shape)} "
+            "do not fit: (N, C, H, W), (N, C), (N, C)."
+        )
     variance, mean = torch.var_mean(x, dim=(2, 3), keepdim=True, unbiased=False)
     normalised = (x - mean) * (variance + epsilon).rsqrt()
     return scale[:, :, None, None] * normalised + bias[:, :, None, None]

@@ -214,7 +214,8 @@ def eigen_power(values: Tensor, vectors: Tensor, exponent: float, floor: Tensor)
 
 
 def _check_pair(image: Tensor, reference: Tensor) -> None:
-    if image.dim() != 4 or reference.dim() != 4 or image.shape[1] != reference.shape[1]:
+    maps = all(each.dim() == 4 and each.numel() for each in (image, reference))
+    if not maps or image.shape[1] != reference.shape[1]:
         raise ShapeError(
             f"Expected two stacks (N, C, H, W) with the same C, got {tuple(image.shape)} and "
             f"{tuple(reference.shape)}."

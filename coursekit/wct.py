@@ -225,13 +225,15 @@ def mix_by_mask(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
         mask: (1, 1, h, w) in [0, 1], of any size; it is resized to the maps by averaging.
 
     Raises:
-        ShapeError: features of different shapes, or a mask that is not (1, 1, h, w).
+        ShapeError: features of different shapes, a mask that is not (1, 1, h, w), or NaN in it.
     """
     if inside.shape != outside.shape or mask.dim() != 4 or mask.shape[:2] != (1, 1):
         raise ShapeError(
             f"Expected features of one shape and a mask (1, 1, h, w), got {tuple(inside.shape)}, "
             f"{tuple(outside.shape)} and {tuple(mask.shape)}."
         )
+    if mask.isnan().any():
+        raise ShapeError("The mask has NaN values; give 1 inside, 0 outside, or a share between.")
     height, width = inside.shape[-2:]
     share = resize(mask.to(inside), (height, width)).clamp(0, 1)
     return share * inside + (1 - share) * outside

@@ -37,7 +37,7 @@ def moments(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Te
         ShapeError: not four dimensions, no floats, or weights of another size.
         SettingError: a weight below 0.
     """
-    if features.dim() != 4 or not features.is_floating_point():
+    if features.dim() != 4 or not features.numel() or not features.is_floating_point():
         raise ShapeError(
             f"Expected feature maps of floats (N, C, H, W), got {tuple(features.shape)} of "
             f"{features.dtype}."
@@ -53,7 +53,7 @@ def moments(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Te
             f"(1, 1, {features.shape[2]}, {features.shape[3]})."
         )
     shares = weights.flatten(2).to(rows)
-    if not (shares >= 0).all():
+    if not ((shares >= 0) & shares.isfinite()).all():
         raise SettingError("The weights of the positions must be numbers of 0 or more.")
     shares = shares / shares.sum().clamp_min(torch.finfo(rows.dtype).tiny)
     mean = (rows * shares).sum(2, keepdim=True)
@@ -194,7 +194,9 @@ def _lifted(covariance: Tensor, floor: float, least: Tensor) -> Tensor:
     # No eigenvector, no largest eigenvalue: the trace is an upper bound of it.
     smallest = max(floor, 4 * torch.finfo(covariance.dtype).eps)
     lift = _limit(diagonal.sum(-1, keepdim=True), smallest, least)
-    return covariance + torch.diag_embed(lift.clamp_min(1e-30).expand_as(diagonal))
+    # The square of the smallest lift must still be a number, or flat features would divide by 0.
+    lift = lift.clamp_min(torch.finfo(covariance.dtype).tiny ** 0.5)
+    return covariance + torch.diag_embed(lift.expand_as(diagonal))
 
 
 _METHODS: dict[str, Callable[[Tensor, float, float, Tensor], Tensor]] = {

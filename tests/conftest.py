@@ -24,16 +24,17 @@ _PROGRESS = Path(tempfile.mkdtemp(prefix="coursekit-progress-"))
 os.environ["COURSEKIT_PROGRESS"] = str(_PROGRESS / "progress.json")
 # hypothesis keeps tables in the working folder unless it is told where.
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(_PROGRESS / "hypothesis"))
-# No limit of time for one example, and nothing remembered from run to run.
-_PATIENT: dict[str, Any] = {"deadline": None, "database": None}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """How many examples a property is tried on: few and always the same, or many new ones."""
-    from hypothesis import settings
+    from hypothesis import Phase, settings
 
-    settings.register_profile("usual", max_examples=25, derandomize=True, **_PATIENT)
-    settings.register_profile("thorough", max_examples=150, **_PATIENT)
+    # No limit of time for one example, nothing remembered from run to run, one failure at a time.
+    common: dict[str, Any] = {"deadline": None, "database": None, "report_multiple_bugs": False}
+    common["phases"] = (Phase.explicit, Phase.generate, Phase.shrink)
+    settings.register_profile("usual", max_examples=25, derandomize=True, **common)
+    settings.register_profile("thorough", max_examples=150, **common)
     many = config.getoption("--slow") or config.getoption("--only-slow")
     settings.load_profile("thorough" if many else "usual")
 

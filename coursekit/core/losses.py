@@ -166,9 +166,11 @@ def _wide(values: Tensor) -> Tensor:
 
 
 def _dimensions(values: Tensor, count: int) -> None:
-    if values.dim() != count:
+    if values.dim() != count or not values.numel():
         names = "(N, C, H, W)" if count == 4 else "(N, C, C)"
         raise ShapeError(f"Expected a tensor {names}, got {tuple(values.shape)}.")
+    if not values.is_floating_point():
+        raise ShapeError(f"Expected floating-point numbers, got {values.dtype}; use .float().")
 
 
 def _same(found: Tensor, expected: Tensor, compared: slice = slice(1, None)) -> None:
