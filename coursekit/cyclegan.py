@@ -107,7 +107,7 @@ def lsgan_discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor
 
 
 def lsgan_generator_loss(fake_scores: Tensor) -> Tensor:
-    """E[(D(G(x)) − 1)²]: G wants its pictures to score 1 (section 4)."""
+    """E[(D(G(x)) − 1)²]: G wants its pictures to score 1 (section 4). Scores of any shape."""
     return (fake_scores - 1).square().mean()
 
 

@@ -98,7 +98,7 @@ def generator_loss(fake_logits: Tensor, kind: str = "non-saturating") -> Tensor:
 
     ``"saturating"`` is the game as it is written, E[log(1 − D(G(z)))]: its gradient vanishes where
     the discriminator is sure. ``"non-saturating"`` is −E[log D(G(z))], the one that is used
-    (Goodfellow et al. 2014, §3).
+    (Goodfellow et al. 2014, §3). Logits are (N,) or of any shape, the loss is a scalar.
 
     Raises:
         SettingError: the kind is neither.
@@ -198,7 +198,7 @@ def generator_step(
     Args:
         discriminator: it is only asked; its weights get no gradient.
         optimiser: of the generator's parameters.
-        fake: images of the generator, with their graph.
+        fake: images of the generator, (N, C, H, W), with their graph.
         kind: as in `generator_loss`.
     """
     with frozen(discriminator):

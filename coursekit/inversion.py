@@ -232,7 +232,7 @@ def gradient_step(images: Tensor, loss: Callable[[Tensor], Tensor], rate: float)
     r"""One step of plain gradient descent, :math:`x \leftarrow x - \eta \nabla E(x)`, in [0, 1].
 
     The lecture's procedure at its simplest, for E of Mahendran & Vedaldi 2015, eq. 1; `invert` uses
-    L-BFGS. ``images`` is not changed.
+    L-BFGS. ``images`` (N, 3, H, W) is not changed.
 
     Raises:
         SettingError: the loss is not one number that depends on the image.

@@ -201,7 +201,7 @@ def generator_step(
     Args:
         critic: it is only asked; its weights get no gradient.
         optimiser: of the generator's parameters.
-        fake: images of the generator at the stage, with their graph.
+        fake: images of the generator at the stage, (N, C, r, r), with their graph.
         stage: where the networks stand.
     """
     with dcgan.frozen(critic):

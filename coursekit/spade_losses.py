@@ -25,7 +25,7 @@ def hinge_discriminator(real: Opinion, fake: Opinion) -> Tensor:
     alone.
 
     Args:
-        real, fake: opinions of the discriminator; only the logits count.
+        real, fake: opinions of the discriminator; only the logits (N, 1, h, w) of each scale count.
 
     Raises:
         ShapeError: opinions at no scale, or at different numbers of scales.
@@ -38,7 +38,10 @@ def hinge_discriminator(real: Opinion, fake: Opinion) -> Tensor:
 
 
 def hinge_generator(fake: Opinion) -> Tensor:
-    """−E[D(m, G(m))], the mean over scales (§3.1): no margin, the generator is never done."""
+    """−E[D(m, G(m))], the mean over scales (§3.1): no margin, the generator is never done.
+
+    A scalar, of opinions as for `hinge_discriminator`.
+    """
     return torch.stack([-each[-1].mean() for each in fake]).mean()
 
 

@@ -75,7 +75,10 @@ def critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
 
 
 def generator_loss(fake_scores: Tensor) -> Tensor:
-    """What the generator minimises: −E[D(G(z))] (Arjovsky et al. 2017, theorem 3)."""
+    """What the generator minimises: −E[D(G(z))] (Arjovsky et al. 2017, theorem 3).
+
+    Scores are (N,) or of any shape.
+    """
     return -fake_scores.mean()
 
 
@@ -83,7 +86,7 @@ def drift_penalty(real_scores: Tensor) -> Tensor:
     """E[D(x)²] on real images, with a small weight: it ties the critic to 0.
 
     The loss only knows differences of scores, so all of them may wander off together (Karras et
-    al. 2018, appendix A.1, with the weight 0.001).
+    al. 2018, appendix A.1, with the weight 0.001). Scores are (N,) or of any shape.
     """
     return real_scores.square().mean()
 
