@@ -52,7 +52,8 @@ def feature_matching(real: Opinion, fake: Opinion) -> Tensor:
     the target.
 
     Args:
-        real, fake: opinions on true and generated pictures of the same maps.
+        real, fake: opinions on true and generated pictures of the same maps, each layer's features
+            (N, C, h, w), the logits last.
 
     Raises:
         ShapeError: opinions whose layers do not match one to one.
