@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coursekit.core import runtime
+from coursekit.core import checks, runtime
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.estimates import Estimate, mean_interval, proportion
 from coursekit.dcgan import Generator, sample_latent, samples, to_unit
@@ -36,10 +36,12 @@ def slerp(start: Tensor, end: Tensor, share: Tensor | float) -> Tensor:
     sin((1 − t)ω)/sin ω · a + sin(tω)/sin ω · b with ω the angle between them. It keeps the length
     that normal vectors have; the straight line between two of them passes closer to the origin
     than any sample that the generator was trained on (Shoemake 1985; for generators White 2016).
+    A vector of zeros has no direction: it counts as being at right angles to all others.
     """
     share = torch.as_tensor(share, dtype=start.dtype)
-    unit_a = start / start.norm(dim=-1, keepdim=True)
-    unit_b = end / end.norm(dim=-1, keepdim=True)
+    smallest = torch.finfo(start.dtype).tiny
+    unit_a = start / start.norm(dim=-1, keepdim=True).clamp_min(smallest)
+    unit_b = end / end.norm(dim=-1, keepdim=True).clamp_min(smallest)
     omega = (unit_a * unit_b).sum(-1, keepdim=True).clamp(-1 + 1e-6, 1 - 1e-6).acos()
     return ((1 - share) * omega).sin() / omega.sin() * start + (share * omega).sin() / (
         omega.sin()
@@ -52,10 +54,11 @@ def walk(latents: Tensor, steps: int = 8) -> Tensor:
     Radford et al. 2016, §6.1.
 
     Raises:
-        ShapeError: fewer than two points.
+        ShapeError, SettingError: fewer than two points, or no step.
     """
     if latents.dim() != 2 or len(latents) < 2:
-        raise ShapeError(f"A walk needs two or more points (n, latent), not {latents.shape}.")
+        raise ShapeError(f"A walk has two or more points (n, latent), not {tuple(latents.shape)}.")
+    checks.at_least(1, steps=steps)
     shares = torch.arange(steps)[:, None] / steps
     legs = [slerp(a, b, shares) for a, b in itertools.pairwise(latents)]
     return torch.cat([*legs, latents[-1:]])
@@ -72,12 +75,19 @@ def arithmetic(plus: Tensor, minus: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         One vector (latent,).
+
+    Raises:
+        ShapeError: a set that is empty, or vectors of another length.
     """
+    checks.same_width(plus=plus, minus=minus, target=target)
     return plus.mean(0) - minus.mean(0) + target.mean(0)
 
 
 def pose_vector(left: Tensor, right: Tensor) -> Tensor:
-    """mean(right) − mean(left): the "turn" vector from four faces each way (§6.3.2, fig. 8)."""
+    """mean(right) − mean(left): the "turn" vector from four faces each way (§6.3.2, fig. 8).
+
+    Errors as `arithmetic`."""
+    checks.same_width(left=left, right=right)
     return right.mean(0) - left.mean(0)
 
 
@@ -231,10 +241,8 @@ def draw_alike(
     cells = [pair for pair in sides if min(int(side.sum()) for side in pair) >= size]
     if not cells:
         agree = f" that agree in {', '.join(others)}" if others else ""
-        raise SettingError(
-            f"There are no {size} samples with and {size} without {attribute!r}{agree}. Draw a "
-            "larger pool."
-        )
+        samples_of_both = f"{size} samples with and {size} without {attribute!r}{agree}"
+        raise SettingError(f"There are no {samples_of_both}. Draw a larger pool.")
     random = runtime.generator(seed)
     picked = torch.randint(len(cells), (groups,), generator=random).tolist()
     drawn = [[_some(side, size, random) for side in cells[cell]] for cell in picked]
@@ -339,8 +347,7 @@ def study_yaw(
         turned = torch.stack([reading["yaw"] for reading in readings], 1)
         yaw[way] = turned.mean(0).tolist()
         correlation[way] = mean_interval(_correlations(turned, places), name="correlation")
-        alike = [readings[0][name] == readings[-1][name] for name in others]
-        hits = torch.stack(alike).all(0)
+        hits = torch.stack([readings[0][name] == readings[-1][name] for name in others]).all(0)
         kept[way] = proportion(int(hits.sum()), faces, name="kept")
     return YawStudy(list(places), yaw, correlation, kept)
 
@@ -436,10 +443,15 @@ def without_filters(generator: Generator, latents: Tensor, block: int, filters: 
         latents: (N, latent).
         block: how many blocks come before the maps.
         filters: indices of the maps to switch off.
+
+    Raises:
+        SettingError: no such map.
     """
     images, device = [], next(generator.parameters()).device
     for z in latents.split(100):
         activations = generator.up_to_block(z.to(device), block).clone()
+        if len(filters) and filters.max() >= activations.shape[1]:
+            raise SettingError(f"{filters=}: block {block} has {activations.shape[1]} maps.")
         activations[:, filters] = 0
         images.append(to_unit(generator.from_block(activations, block)).cpu())
     return torch.cat(images).clamp(0, 1)

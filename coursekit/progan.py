@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from coursekit import dcgan, wgan
 from coursekit.core import checkpoints, recording, training
+from coursekit.core.batches import with_fields
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.progan_networks import ALL, Critic, Generator, Ingredients, Stage, Widths, fade
 from coursekit.progan_schedule import Level, Place, Schedule, published, thinned
@@ -81,7 +82,9 @@ def real_at(images: Tensor, stage: Stage) -> Tensor:
         ShapeError: images that cannot be averaged down evenly.
     """
     r = stage.resolution
-    if images.dim() != 4 or images.shape[2] != images.shape[3] or images.shape[2] % r:
+    halved = r >= 1 and not (stage.fading and r % 2)
+    square = images.dim() == 4 and images.shape[2] == images.shape[3]
+    if not halved or not square or images.shape[2] % r:
         raise ShapeError(f"{tuple(images.shape)} cannot be averaged down to {r}×{r} pixels.")
     small = F.avg_pool2d(images, images.shape[2] // r)
     if not stage.fading:
@@ -122,7 +125,8 @@ class Feed:
 
     def take(self, place: Place) -> Tensor:
         """The next batch at a place of the schedule: (N, C, r, r) in [0, 1]."""
-        images = next(self.batches[place.level.resolution])["image"]
+        batch = next(self.batches[place.level.resolution])
+        images = with_fields(batch, "image")["image"]
         return real_at(images, place.stage)
 
     def state_dict(self) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def sliced_wasserstein(
     Raises:
         ShapeError: the sets differ in shape.
     """
-    if first.dim() != 2 or first.shape != second.shape:
+    if first.dim() != 2 or first.shape != second.shape or not first.numel():
         raise ShapeError(f"{tuple(first.shape)} and {tuple(second.shape)} are no two sets (M, D).")
     lines = F.normalize(torch.randn(first.shape[1], directions, generator=random), dim=0).to(first)
     ordered = [_sorted(lines.t() @ points.t()) for points in (first, second)]
@@ -170,7 +170,10 @@ def swd(
         SettingError: fewer than 2 repeats, or no patch.
     """
     if real.shape != fake.shape or real.dim() != 4 or real.shape[-1] < SMALLEST:
-        raise ShapeError(f"{tuple(real.shape)} and {tuple(fake.shape)}: give equally many images.")
+        raise ShapeError(
+            f"{tuple(real.shape)} and {tuple(fake.shape)}: give equally many images (N, C, S, S) "
+            f"of {SMALLEST} pixels or more."
+        )
     if repeats < 2 or descriptors < 1:
         raise SettingError(f"{repeats=} counts from 2, {descriptors=} from 1.")
     levels, random = (real.shape[-1] // SMALLEST).bit_length(), runtime.generator(seed)

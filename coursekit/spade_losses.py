@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coursekit.core import checks
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.features import FeatureExtractor
 
@@ -92,7 +93,7 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     Raises:
         ShapeError: the two differ, or are not (N, latent).
     """
-    if mean.dim() != 2 or mean.shape != log_variance.shape:
+    if mean.dim() != 2 or mean.shape != log_variance.shape or not mean.numel():
         raise ShapeError(
             f"Mean {tuple(mean.shape)} and log-variance {tuple(log_variance.shape)} must both be "
             "(N, latent)."
@@ -101,7 +102,12 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """z = μ + σ · ε, ε ~ N(0, 1): gradients pass through the draw (Kingma & Welling 2014, §2.4)."""
+    """z = μ + σ · ε, ε ~ N(0, 1): gradients pass through the draw (Kingma & Welling 2014, §2.4).
+
+    Raises:
+        ShapeError: the three differ, or are not (N, latent).
+    """
+    checks.one_shape("(N, latent)", 2, mean=mean, log_variance=log_variance, noise=noise)
     return mean + (log_variance / 2).exp() * noise
 
 
@@ -137,7 +143,12 @@ class PerceptualLoss(nn.Module):
         )
 
     def forward(self, images: Tensor, target: Tensor) -> Tensor:
-        """One number for pictures (N, 3, H, W) in [-1, 1]; the target gets no gradient."""
+        """One number for pictures (N, 3, H, W) in [-1, 1]; the target gets no gradient.
+
+        Raises:
+            ShapeError: the two differ in shape.
+        """
+        checks.one_shape("(N, 3, H, W)", 4, images=images, target=target)
         with torch.no_grad():
             wanted = self.network((target + 1) / 2)
         found = self.network((images + 1) / 2)

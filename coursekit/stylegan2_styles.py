@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from coursekit import dcgan
-from coursekit.core import checkpoints, runtime
+from coursekit.core import checkpoints, checks, runtime
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.estimates import Estimate, mean_interval, proportion
 from coursekit.stylegan2_networks import Generator, Sizes, StyledConv
@@ -86,14 +86,27 @@ def truncate(w: Tensor, mean: Tensor, psi: float, layers: int | None = None) -> 
             variety; all of them by default. Needs w for each layer.
 
     Raises:
-        SettingError: ``layers`` without w for each layer.
+        SettingError: ``layers`` without w for each layer, or a psi that is not finite.
+        ShapeError: a mean of another length.
     """
+    checks.finite(psi=psi)
+    _fits(w, mean)
     nearer = mean + psi * (w - mean)
     if layers is None:
         return nearer
-    if w.dim() != 3:
-        raise SettingError(f"layers={layers} needs w for each layer, not {tuple(w.shape)}.")
+    if w.dim() != 3 or layers < 0:
+        raise SettingError(
+            f"{layers=} counts from 0 and needs w for each layer, here {tuple(w.shape)}."
+        )
     return torch.cat([nearer[:, :layers], w[:, layers:]], dim=1)
+
+
+def _fits(w: Tensor, vector: Tensor) -> None:
+    if vector.shape != w.shape[-1:]:
+        raise ShapeError(
+            f"w is {tuple(w.shape)}; a vector ({w.shape[-1]},) is needed, not "
+            f"{tuple(vector.shape)}."
+        )
 
 
 # --- Mixing --------------------------------------------------------------------------------------
@@ -111,7 +124,12 @@ def style_groups(sizes: Sizes, bounds: tuple[int, int] = (8, 16)) -> dict[str, s
 
     Returns:
         `GROUPS` → slice of the ``count`` styles; together they are all of them.
+
+    Raises:
+        SettingError: the second bound below the first.
     """
+    if bounds[0] > bounds[1]:
+        raise SettingError(f"bounds={bounds}: the coarse styles end before the middle ones.")
     edges = [sum(2 for each in sizes.resolutions if each <= bound) for bound in bounds]
     first, second, last = *edges, 2 * len(sizes.resolutions)
     # 4×4 has one convolution, every other resolution two, and the image layer has the last style.
@@ -127,9 +145,11 @@ def replace_layers(styles: Tensor, others: Tensor, layers: slice) -> Tensor:
     Style mixing of Karras et al. 2019, section 3.1, for any group of layers.
 
     Raises:
-        ShapeError: they are not styles for each layer of one generator.
+        ShapeError: they are not styles for each layer of one generator, or the batches differ.
     """
-    if styles.dim() != 3 or others.dim() != 3 or styles.shape[1:] != others.shape[1:]:
+    counts = {len(styles), len(others)} - {1}
+    fit = styles.dim() == others.dim() == 3 and styles.shape[1:] == others.shape[1:]
+    if not fit or len(counts) > 1:
         raise ShapeError(
             f"Styles are {tuple(styles.shape)} and {tuple(others.shape)}; both must be "
             "(N, count, latent)."
@@ -193,7 +213,14 @@ def noise_deviation(
 
 @contextlib.contextmanager
 def noise_only_at(generator: Generator, resolutions: Collection[int]) -> Iterator[None]:
-    """Inside, only the layers of these resolutions get noise (Karras et al. 2019, figure 5)."""
+    """Inside, only the layers of these resolutions get noise (Karras et al. 2019, figure 5).
+
+    Raises:
+        SettingError: a resolution that the generator does not have.
+    """
+    there = generator.synthesis.sizes.resolutions
+    if any(each not in there for each in resolutions):
+        raise SettingError(f"resolutions={list(resolutions)}: choose from {list(there)}.")
     silent = [
         layer.noise_strength
         for layer in generator.synthesis.modules()
@@ -225,7 +252,9 @@ def walk(points: Tensor, steps: int = 8, *, closed: bool = False) -> Tensor:
 
     Raises:
         ShapeError: fewer than two points.
+        SettingError: no step.
     """
+    checks.at_least(1, steps=steps)
     if len(points) < 2 or points.dim() < 2:
         raise ShapeError(f"A walk needs two or more points, not {tuple(points.shape)}.")
     stops = torch.cat([points, points[:1]]) if closed else points
@@ -256,14 +285,17 @@ def direction(w: Tensor, values: Tensor, *, ridge: float = 1e-2) -> Tensor:
 
     Raises:
         ShapeError: the two do not fit.
-        SettingError: the factor never changes.
+        SettingError: the factor or w never changes, or a ridge below 0.
     """
+    checks.at_least(0, ridge=ridge)
     if w.dim() != 2 or values.shape != w.shape[:1]:
         raise ShapeError(f"{tuple(w.shape)} and {tuple(values.shape)}: (N, latent), (N,) needed.")
     values = values.double()
-    if values.std() == 0:
+    if len(values) < 2 or not values.std() > 0:
         raise SettingError("The factor has the same value everywhere: nothing says what moves it.")
     centred = w.double() - w.double().mean(dim=0)
+    if not centred.any():
+        raise SettingError("All w are the same: nothing in them moves the factor.")
     covariance = centred.T @ centred / (len(w) - 1)
     with_ridge = covariance + ridge * covariance.diagonal().mean() * torch.eye(w.shape[1])
     moments = centred.T @ (values - values.mean()) / (len(w) - 1)
@@ -276,7 +308,13 @@ def edit(w: Tensor, along: Tensor, amount: float, layers: slice = slice(None)) -
     """w + amount · direction in some layers: (N, latent) or (N, count, latent).
 
     Source: none; a sum.
+
+    Raises:
+        ShapeError: a direction of another length.
+        SettingError: an amount that is not finite.
     """
+    checks.finite(amount=amount)
+    _fits(w, along)
     if w.dim() == 2:
         return w + amount * along
     edited = w.clone()
