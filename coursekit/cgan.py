@@ -136,7 +136,7 @@ def discriminator_loss(
 
 
 def projection_logit(features: Tensor, weights: Tensor, embedding: Tensor, psi: Tensor) -> Tensor:
-    """yᵀVφ(x) + ψ(φ(x)), one logit an image (Miyato & Koyama 2018, eq. 3).
+    """yᵀVφ(x) + ψ(φ(x)), one logit an image (Miyato & Koyama 2018, figure 1d).
 
     Args:
         features: φ(x), (N, D).

@@ -97,7 +97,7 @@ def two_heaps(
 def lsgan_discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """½ E[(D(y) − 1)²] + ½ E[D(G(x))²]: real to 1, made to 0, as a regression (Mao et al. 2017).
 
-    The half is that of the paper's section 4: it slows D down relative to G.
+    The half is that of the paper's appendix 7.1: it slows D down relative to G.
 
     Args:
         real_scores: D's output for real pictures, any shape; no sigmoid.

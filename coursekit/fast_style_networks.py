@@ -20,7 +20,7 @@ _CALM = 10.0
 
 
 def instance_norm(features: Tensor, scale: Tensor, shift: Tensor, epsilon: float = 1e-5) -> Tensor:
-    r"""Instance normalisation (Ulyanov, Vedaldi & Lempitsky 2016, eq. 4):
+    r"""Instance normalisation (Ulyanov, Vedaldi & Lempitsky 2016):
     :math:`\gamma_c\, (x - \mu_{nc}) / \sqrt{\sigma_{nc}^2 + \epsilon} + \beta_c`.
 
     Mean and variance are those of one channel of one image, over its positions alone: the contrast

@@ -254,7 +254,7 @@ def luminance(image: Tensor) -> Tensor:
 def match_luminance(style: Tensor, content: Tensor) -> Tensor:
     """Give the grey ``style`` the mean and deviation of the grey ``content``.
 
-    Gatys et al. 2016b, eq. 10. Both are (1, 3, H, W) in [0, 1], of any two sizes.
+    Gatys et al. 2016b. Both are (1, 3, H, W) in [0, 1], of any two sizes.
     """
     mean, std = content.mean(), content.std()
     return ((style - style.mean()) / style.std().clamp_min(1e-6) * std + mean).clamp(0, 1)

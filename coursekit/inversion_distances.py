@@ -91,7 +91,7 @@ def _same_size(images: Tensor, others: Tensor) -> None:
 
 
 def blur(images: Tensor, sigma: float, seed: int = 0) -> Tensor:
-    """Gaussian blur (Zhang et al. 2018, section 3.1); ``sigma`` in pixels, borders mirrored.
+    """Gaussian blur (Zhang et al. 2018, section 2.1); ``sigma`` in pixels, borders mirrored.
 
     Raises:
         SettingError: a sigma below 0.
@@ -111,7 +111,7 @@ def blur(images: Tensor, sigma: float, seed: int = 0) -> Tensor:
 
 
 def noise(images: Tensor, amplitude: float, seed: int = 0) -> Tensor:
-    """Gaussian white noise (Zhang et al. 2018, section 3.1) of deviation ``amplitude``.
+    """Gaussian white noise (Zhang et al. 2018, section 2.1) of deviation ``amplitude``.
 
     Shapes as for `blur`.
     """
@@ -120,7 +120,7 @@ def noise(images: Tensor, amplitude: float, seed: int = 0) -> Tensor:
 
 
 def shift(images: Tensor, pixels: float, seed: int = 0) -> Tensor:
-    """Move by ``pixels`` each way, signs by chance, borders repeated (Zhang et al. 2018, §3.1).
+    """Move by ``pixels`` each way, signs by chance, borders repeated (Zhang et al. 2018, §2.1).
 
     Shapes as for `blur`.
     """
@@ -133,7 +133,7 @@ def shift(images: Tensor, pixels: float, seed: int = 0) -> Tensor:
 
 
 def jpeg(images: Tensor, quality: float, seed: int = 0) -> Tensor:
-    """Save as JPEG of ``quality`` 1 … 95 and read again (Zhang et al. 2018, section 3.1).
+    """Save as JPEG of ``quality`` 1 … 95 and read again (Zhang et al. 2018, section 2.1).
 
     Shapes as for `blur`.
 
@@ -152,7 +152,7 @@ def _through_jpeg(image: Tensor, quality: int) -> Tensor:
 
 
 def colour(images: Tensor, amount: float, seed: int = 0) -> Tensor:
-    """Add one colour of length ``amount``, random direction (Zhang et al. 2018, section 3.1).
+    """Add one colour of length ``amount``, random direction (Zhang et al. 2018, section 2.1).
 
     Shapes as for `blur`.
     """
@@ -228,7 +228,7 @@ def two_alternatives(
 ) -> list[Trial]:
     """All questions that these patches and distortions allow, measured with every metric.
 
-    Two alternatives, one to be chosen (Zhang et al. 2018, section 3.2). Each pair has two different
+    Two alternatives, one to be chosen (Zhang et al. 2018, section 2.2). Each pair has two different
     kinds of distortion; which one is on the left is random.
 
     Args:

@@ -328,7 +328,7 @@ def translate(
 ) -> Tensor:
     """G(x) in [0, 1], on the CPU.
 
-    Differs from Isola et al. 2017 (§3.4), who leave dropout on and normalise with the statistics
+    Differs from Isola et al. 2017 (§3.3), who leave dropout on and normalise with the statistics
     of the test batch of 1: without noise the same drawing gets the same colours, alone or among
     others, and a drawing changes under the pen only where it was changed.
 

@@ -69,7 +69,7 @@ def _lpips() -> LPIPS:
 def colourfulness(pictures: Tensor, region: Tensor | None = None) -> Tensor:
     r"""How colourful each picture looks, (N,): :math:`\hat M^{(3)} = \sigma + 0.3\,\mu`.
 
-    Hasler & Süsstrunk 2003, eq. 9: :math:`\sigma` and :math:`\mu` are the lengths of the standard
+    Hasler & Süsstrunk 2003: :math:`\sigma` and :math:`\mu` are the lengths of the standard
     deviations and of the means of rg = R − G and yb = (R + G) / 2 − B, for colours from 0 to 255.
     0 is grey; the authors' panel called 33 "moderately" and 82 "highly colourful".
 

@@ -49,7 +49,7 @@ class UNetGenerator(nn.Module):
         depth: halvings. The sides of a picture must be multiples of 2 to that power; with 8, one
             of 256 pixels becomes a single position.
         max_width: where the doubling ends; 8 · width by default.
-        skips: off makes the paper's plain encoder-decoder (§4.2).
+        skips: off makes the paper's plain encoder-decoder (§4.3).
         dropout: of the decoder's first three layers: the only noise z there is (§3.2.1).
         precision: of the forward pass, as in `core.training.autocast`; the output is float32.
 

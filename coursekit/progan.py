@@ -69,7 +69,7 @@ def real_at(images: Tensor, stage: Stage) -> Tensor:
     """Real images as the critic is shown them at a stage.
 
     Averaged down to its resolution; while layers are faded in, also blended with the half
-    resolution, as the generator's images are (appendix A).
+    resolution, as the generator's images are (figure 2).
 
     Args:
         images: (N, C, S, S), S a multiple of the stage's resolution.

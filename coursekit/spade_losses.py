@@ -22,7 +22,7 @@ Opinion = Sequence[Sequence[Tensor]]
 def hinge_discriminator(real: Opinion, fake: Opinion) -> Tensor:
     """E[max(0, 1 − D(m, x))] + E[max(0, 1 + D(m, G(m)))], the mean over scales.
 
-    Park et al. 2019, §3.1, after Lim & Ye 2017: a logit that is right by a margin of 1 is left
+    Park et al. 2019, §3, after Lim & Ye 2017: a logit that is right by a margin of 1 is left
     alone.
 
     Args:
@@ -39,7 +39,7 @@ def hinge_discriminator(real: Opinion, fake: Opinion) -> Tensor:
 
 
 def hinge_generator(fake: Opinion) -> Tensor:
-    """−E[D(m, G(m))], the mean over scales (§3.1): no margin, the generator is never done.
+    """−E[D(m, G(m))], the mean over scales (§3): no margin, the generator is never done.
 
     A scalar, of opinions as for `hinge_discriminator`.
     """
@@ -49,7 +49,7 @@ def hinge_generator(fake: Opinion) -> Tensor:
 def feature_matching(real: Opinion, fake: Opinion) -> Tensor:
     """Σ over layers of the mean |Dᵢ(m, x) − Dᵢ(m, G(m))|, the mean over scales (logits excluded).
 
-    Wang et al. 2018 (pix2pixHD), eq. 2. No gradient goes through the real side: the true picture is
+    Wang et al. 2018 (pix2pixHD), section 3.2. No gradient goes through the real side: the true picture is
     the target.
 
     Args:

@@ -326,7 +326,7 @@ def _check_growth(width: int, size: int, doublings: int) -> None:
 
 
 class StyleEncoder(nn.Module):
-    """Pictures → mean and log-variance of their style code (appendix A, fig. 14).
+    """Pictures → mean and log-variance of their style code (appendix A).
 
     3×3 convolutions of stride 2 with spectral and instance norm, down to 4×4, then two linear
     layers. At the published settings (width 64, 256 pixels, 256 numbers) 10,463,424 parameters.

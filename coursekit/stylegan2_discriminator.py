@@ -75,7 +75,7 @@ class Conv(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """One resolution of the discriminator: two convolutions, beside them a shortcut.
 
-    The sum of both branches is divided by √2, so that the variance stays (2020, appendix B).
+    The sum of both branches is divided by √2, so that the variance stays (Karras et al. 2020).
 
     Args:
         before, after: channels.

@@ -126,7 +126,7 @@ class Score(Estimate):
         return self.value > other.value
 
     def __sub__(self, other: Score) -> Estimate:
-        """The difference; its interval takes the two as independent (Zou & Donner 2008, eq. 7)."""
+        """The difference; its interval takes the two as independent (Zou & Donner 2008)."""
         self.comparable(other)
         return difference(self, other)
 
@@ -183,7 +183,7 @@ def compare(scores: Mapping[str, Score]) -> Comparison:
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
-    """``first`` − ``second`` of two independent estimates (Zou & Donner 2008, eq. 7)."""
+    """``first`` − ``second`` of two independent estimates (Zou & Donner 2008)."""
     value, interval = first.value - second.value, None
     if first.interval and second.interval:
         down = math.hypot(first.value - first.interval[0], second.interval[1] - second.value)

@@ -106,7 +106,7 @@ def total_variation(images: Tensor) -> Tensor:
 
 def isotropic_total_variation(images: Tensor, beta: float = 1.0, epsilon: float = 1e-8) -> Tensor:
     r"""Total variation :math:`\sum (\Delta_x^2 + \Delta_y^2)^{\beta/2}` (Mahendran & Vedaldi
-    2015, eq. 3).
+    2015, section 2).
 
     Summed over channels and positions of (N, C, H, W). ``beta=1`` keeps edges, ``beta=2`` is the
     squared form without the last row and column. ``epsilon`` keeps the root differentiable where
@@ -143,7 +143,7 @@ def channel_statistics(features: Tensor, epsilon: float = 0.0) -> tuple[Tensor, 
 def channel_statistics_loss(features: Tensor, target: Tensor) -> Tensor:
     r"""Distance of channel statistics:
     :math:`\sum_c (\mu_c - \hat\mu_c)^2 + (\sigma_c - \hat\sigma_c)^2`
-    (Huang & Belongie 2017, eq. 13; Li et al. 2017, "Demystifying neural style transfer", eq. 12).
+    (Huang & Belongie 2017, eq. 13; Li et al. 2017, "Demystifying neural style transfer").
 
     The maps (N, C, H, W) may differ in height and width, not in channels.
 
