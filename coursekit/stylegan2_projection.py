@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from coursekit import dcgan
 from coursekit.core import runtime
 from coursekit.core.errors import OptimisationError, SettingError, ShapeError
+from coursekit.core.interrupts import stop_button
 from coursekit.stylegan2_networks import Generator, StyledConv, Synthesis
 from coursekit.stylegan2_styles import draw_w
 
@@ -114,7 +115,8 @@ def project(
         progress: show a progress bar.
 
     Returns:
-        The best of what was seen. Ctrl-C (or the stop button) returns what there is.
+        The best of what was seen. Ctrl-C (or the stop button) finishes the step and returns what
+        there is; a second one does so at once.
 
     Raises:
         SettingError: no such space, or no steps.
@@ -126,9 +128,14 @@ def project(
     with torch.inference_mode(False), torch.enable_grad():
         search = _Search(generator, targets, distance, space, fit_noise, seed)
         optimiser = torch.optim.Adam([search.w, *search.fitted_noise], learning_rate)
-        with tqdm(total=steps, desc=space, disable=not progress, leave=False) as bar:
+        with (
+            stop_button() as stop,
+            tqdm(total=steps, desc=space, disable=not progress, leave=False) as bar,
+        ):
             try:
                 for step in range(1, steps + 1):
+                    if stop.is_set():
+                        break
                     for group in optimiser.param_groups:
                         group["lr"] = learning_rate * step_size(step, steps)
                     spread = exploration * max(0.0, 1 - (step - 1) / steps / 0.75) ** 2
@@ -137,8 +144,9 @@ def project(
                     optimiser.step()
                     search.normalise_noise()
                     bar.update()
-            except KeyboardInterrupt:
-                search.result.interrupted = True
+            except KeyboardInterrupt:  # the second Ctrl-C
+                stop.set()
+            search.result.interrupted = stop.is_set()
     return search.result
 
 

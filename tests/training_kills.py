@@ -1,8 +1,9 @@
-"""Kill a small DCGAN's training at random moments, again and again; compare how it ends.
+"""Kill and interrupt every trainer at random moments, again and again; compare how it ends.
 
-``python tests/training_kills.py FOLDER``: a process of its own, so that it can be forked safely.
-The children are killed with SIGKILL a random time after a random step: inside a step or while a
-checkpoint is written, since every second step writes one.
+``python tests/training_kills.py FOLDER LIVES STEPS [NAMES]``: a process of its own, so that it can
+be forked safely. A life is a child that goes on where the folder stands. It ends by SIGKILL or by
+SIGINT a random time after a random step: inside a step, or while a checkpoint is written, since
+every second step writes one. No life reaches the end: its last step but one waits for the signal.
 """
 
 from __future__ import annotations
@@ -12,95 +13,109 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from hard_trainers import EVERY, TRAINERS, Ended, play
 
-from coursekit import dcgan
-from coursekit.core import runtime, training
-from coursekit.datasets.base import Dataset, Info
-
-KILLS, STEPS, EVERY = 20, 330, 2
-LONGEST = 12  # steps that a child may do before its kill; 20 of them stay below STEPS
-INFO = Info("noise", "random images", "none", True, "the test")
+INTERRUPTED, TOLD_NOTHING = 3, 4
 
 
-def train(folder: Path, report: Callable[[int], None] = lambda number: None) -> dict[str, object]:
-    """The whole training from scratch, or from where the folder stands; its final state."""
-    torch.manual_seed(0)
-    image = torch.randint(0, 256, (40, 3, 8, 8), generator=runtime.generator(1))
-    data = Dataset(INFO, {"image": image.to(torch.uint8)})
-    networks = dcgan.Generator(8, 4, 8), dcgan.Discriminator(4, 8)
-    game = dcgan.Game(*networks, real_label=0.9, r1=1.0, r1_every=4)
-    play = game.step
+def child(name: str, folder: Path, steps: int, writing: int) -> None:
+    """Train until the signal comes, and say by the exit code how SIGINT was taken."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def step(number: int, real: torch.Tensor) -> dict[str, torch.Tensor]:
-        report(number)
-        return play(number, real)
+    def hear(number: int) -> None:
+        os.write(writing, number.to_bytes(4, "little"))
+        while number == steps - 1 and signal.getsignal(signal.SIGINT) != signal.default_int_handler:
+            time.sleep(0.001)
 
-    game.step = step
-    options = {"steps": STEPS, "folder": folder, "checkpoint_every": EVERY, "previews": 8}
-    batches = training.Batches(data, 6)
-    options |= {"log_every": 7, "progress": False, "rate": lambda number: 1 - number / (2 * STEPS)}
-    result = dcgan.train(game, batches, **options)
-    state = game.state() | {"batches": batches}
-    learnt = {name: part.state_dict() for name, part in state.items()}
-    terms = [{k: v for k, v in entry.items() if k != "seconds"} for entry in result.history]
-    return {"learnt": learnt, "terms": terms, "frames": result.timeline.frames}
+    try:
+        ended = play(name, folder, steps, hear)
+        os._exit(INTERRUPTED if ended.interrupted else TOLD_NOTHING)
+    except BaseException:
+        os._exit(TOLD_NOTHING)
 
 
-def one_life(folder: Path, chance: random.Random) -> tuple[int, int]:
-    """Start or resume the training in a child and kill it; its first and its last step."""
+def one_life(
+    name: str, folder: Path, steps: int, chance: random.Random, how: signal.Signals
+) -> tuple[int, int]:
+    """Start or resume the training in a child and end it; its first and its last step."""
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            train(folder, lambda number: os.write(writing, number.to_bytes(4, "little")))
-        finally:
-            os._exit(1)  # it should have been killed
+    process = os.fork()
+    if process == 0:
+        os.close(reading)
+        child(name, folder, steps, writing)
     os.close(writing)
-    steps = [int.from_bytes(os.read(reading, 4), "little")]
-    for _ in range(chance.randrange(LONGEST)):
-        steps.append(int.from_bytes(os.read(reading, 4), "little"))
+    seen = [int.from_bytes(os.read(reading, 4), "little")]
+    most = max(steps - 1 - seen[0], 0)
+    for _ in range(chance.randint(0, min(most, steps // 3))):
+        seen.append(int.from_bytes(os.read(reading, 4), "little"))
     time.sleep(chance.random() * 0.02)
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    if not os.WIFSIGNALED(status):
-        sys.exit("The child ended before it was killed.")
+    os.kill(process, how)
+    _, status = os.waitpid(process, 0)
     while number := os.read(reading, 4):
-        steps.append(int.from_bytes(number, "little"))
+        seen.append(int.from_bytes(number, "little"))
     os.close(reading)
-    return steps[0], steps[-1]
+    killed = os.WIFSIGNALED(status)
+    if how == signal.SIGKILL and not killed:
+        sys.exit(f"{name}: it ended before it was killed.")
+    if how == signal.SIGINT and (killed or os.WEXITSTATUS(status) != INTERRUPTED):
+        sys.exit(f"{name}: an interrupt in step {seen[-1]} was not told ({status}).")
+    return seen[0], seen[-1]
 
 
-def flat(content: object) -> list[object]:
-    """Tensors as bytes, and everything else as it is."""
-    if isinstance(content, torch.Tensor):
-        return [content.dtype, content.numpy().tobytes()]
-    if isinstance(content, dict):
-        return [part for key, value in content.items() for part in [key, *flat(value)]]
-    if isinstance(content, (list, tuple)):
-        return [part for value in content for part in flat(value)]
-    return [content]
+def kept(name: str, folder: Path) -> int:
+    """The step that the folder's checkpoint was written after; it must be whole."""
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return 0
+    return int(torch.load(path, weights_only=True)["step"])
 
 
-def main(folder: Path) -> None:
-    torch.set_num_threads(1)
-    chance, before, unfinished = random.Random(0), 0, 0
-    for _ in range(KILLS):
-        first, last = one_life(folder / "killed", chance)
-        unfinished += (folder / "killed" / "checkpoint.pt.part").exists()
+def lives(name: str, folder: Path, count: int, steps: int, chance: random.Random) -> str:
+    """End a training ``count`` times before its end; what happened, in a line."""
+    before, halves = 0, 0
+    signals = [signal.SIGKILL, signal.SIGINT]
+    for number in range(count):
+        how = signals[number % 2] if number < 2 else chance.choice(signals)
+        if kept(name, folder) >= steps - 2:
+            break
+        first, last = one_life(name, folder, steps, chance, how)
+        halves += sum(".part" in each.name for each in folder.glob(".*")) if folder.exists() else 0
         # It went on from a checkpoint, from the last one: at most a step of it was lost.
-        if (first - 1) % EVERY or not before - EVERY < first <= before + 1:
-            sys.exit(f"Killed in step {before}, the next process went on with step {first}.")
+        if not before - EVERY < first <= before + 1:
+            sys.exit(f"{name}: ended in step {before}, it went on with step {first}.")
+        step = kept(name, folder)
+        if how == signal.SIGINT and step != last:
+            sys.exit(f"{name}: interrupted in step {last}, the checkpoint is of step {step}.")
         before = last
-    ended, undisturbed = train(folder / "killed"), train(folder / "undisturbed")
-    for name, expected in undisturbed.items():
-        if flat(ended[name]) != flat(expected):
-            sys.exit(f"{name} differs from the undisturbed run.")
-    print(f"{KILLS} kills up to step {before}, {unfinished} of them while a checkpoint was written")
+    return f"{name}: {number + 1} lives up to step {before}, half a checkpoint left {halves} times"
+
+
+def silent(number: int) -> None:
+    """Nobody listens."""
+
+
+def compare(name: str, folder: Path, steps: int) -> None:
+    """The end of what was ended so often, and of what was never disturbed."""
+    ended: Ended = play(name, folder / "ended", steps, silent)
+    undisturbed = play(name, folder / "undisturbed", steps, silent)
+    if differences := ended.differs(undisturbed):
+        sys.exit(f"{name}: {', '.join(differences)} differ from the undisturbed run.")
+    left = {each.name for each in (folder / "undisturbed").iterdir()}
+    if left != {"checkpoint.pt"}:
+        sys.exit(f"{name}: the undisturbed run left {sorted(left)}.")
+
+
+def main(folder: Path, count: int, steps: int, names: list[str]) -> None:
+    torch.set_num_threads(1)
+    chance = random.Random(0)
+    told = [lives(n, folder / n / "ended", count, steps, chance) for n in names]
+    for name, line in zip(names, told, strict=True):
+        compare(name, folder / name, steps)
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:] or list(TRAINERS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from tqdm.auto import tqdm
 
 from coursekit.core.errors import OptimisationError, SettingError
 from coursekit.core.images import resize
+from coursekit.core.interrupts import stop_button
 
 Terms: TypeAlias = Mapping[str, Tensor]
 Loss: TypeAlias = Callable[[Tensor], "Mapping[str, Tensor | float] | Tensor"]
@@ -23,6 +25,7 @@ Callback: TypeAlias = Callable[[int, Tensor, dict[str, float]], None]
 LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.02, "sgd": 1.0}
 # How far L-BFGS moves a pixel, on average, in its first step.
 FIRST_MOVE = 0.005
+_NUMBER = (Tensor, float, int)
 
 
 @dataclass
@@ -93,7 +96,8 @@ def optimise_pixels(
         progress: show a progress bar.
 
     Returns:
-        The best image and its history. Ctrl-C (or the stop button) returns what there is.
+        The best image and its history. Ctrl-C (or the stop button) finishes the step and returns
+        what there is; a second one does so at once.
 
     Raises:
         SettingError: an unknown method, neither a step nor a second to work with, a start that
@@ -102,19 +106,25 @@ def optimise_pixels(
             holds the best image before that.
     """
     _check_settings(method, start, steps, seconds)
-    _check_counts(lr, snapshots)
+    _check_numbers(lr, snapshots, bounds)
     # Gradients are needed whatever mode the caller is in.
     with torch.inference_mode(False), torch.enable_grad():
         run = _Run(loss, start, bounds, callback, _snapshot_steps(steps, snapshots))
         step = _stepper(method, run, LEARNING_RATES[method] if lr is None else lr)
-        with tqdm(total=steps, desc=method, disable=not progress, leave=False) as bar:
+        with (
+            stop_button() as stop,
+            tqdm(total=steps, desc=method, disable=not progress, leave=False) as bar,
+        ):
             try:
-                while run.done < steps and (seconds is None or run.elapsed() < seconds):
+                while run.done < steps and not stop.is_set():
+                    if seconds is not None and run.elapsed() >= seconds:
+                        break
                     step()
                     bar.update()
                     bar.set_postfix_str(f"loss {run.result.history[-1]['total']:.4g}")
-            except KeyboardInterrupt:
-                run.result.interrupted = True
+            except KeyboardInterrupt:  # the second Ctrl-C
+                stop.set()
+            run.result.interrupted = stop.is_set()
     return run.result
 
 
@@ -131,9 +141,13 @@ def _check_settings(method: str, start: Tensor, steps: int, seconds: float | Non
         )
 
 
-def _check_counts(lr: float | None, snapshots: int) -> None:
+def _check_numbers(
+    lr: float | None, snapshots: int, bounds: tuple[float, float] | None
+) -> None:
     if lr is not None and not lr > 0:
         raise SettingError(f"lr={lr}: a step size lies above 0.")
+    if bounds is not None and not bounds[0] < bounds[1]:
+        raise SettingError(f"bounds={bounds}: give the lower one first, such as (0, 1).")
     if snapshots < 0:
         raise SettingError(f"snapshots={snapshots}: keep 0 images or more on the way.")
 
@@ -196,8 +210,8 @@ class _Run:
         """The gradient that `evaluate` found, the tensor itself."""
         if self.image.grad is None:
             raise SettingError(
-                "The loss does not depend on the image. Is there a .detach(), .item(), .numpy() or "
-                "no_grad() on the way?"
+                "The loss does not depend on the image. Look for a .detach(), .item(), .numpy() or "
+                "no_grad() on the way."
             )
         return self.image.grad
 
@@ -251,6 +265,8 @@ class _Run:
 
 def _numbers(terms: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
     """The terms as scalars of one type, at least float32."""
+    if not isinstance(terms, Mapping) or not all(isinstance(v, _NUMBER) for v in terms.values()):
+        raise SettingError(f"The loss returned {terms!r}; return a tensor, or tensors by name.")
     found = {name: torch.as_tensor(term) for name, term in terms.items()}
     wrong = [f"{name!r} has shape {tuple(t.shape)}" for name, t in found.items() if t.dim()]
     if wrong or not found:
@@ -322,20 +338,37 @@ def coarse_to_fine(
     counts = [steps] * len(sizes) if isinstance(steps, int) else list(steps)
     if list(sizes) != sorted(set(sizes)) or not sizes or len(counts) != len(sizes):
         raise SettingError(f"Sizes {list(sizes)} must ascend, with one of {counts} steps each.")
+    with stop_button() as stop:
+        whole = _through_sizes(make_loss, start, sizes, counts, settings, stop)
+        whole.interrupted |= stop.is_set()
+    return whole
+
+
+def _through_sizes(
+    make_loss: Callable[[int], Loss],
+    start: Tensor,
+    sizes: Sequence[int],
+    counts: Sequence[int],
+    settings: dict[str, Any],
+    stop: threading.Event,
+) -> PixelResult:
     whole, image = PixelResult(start), start
     for size, count in zip(sizes, counts, strict=True):
         # The proportions are always those of the start: rounding must not add up.
         height, width = resize(start, size).shape[-2:]
         image = resize(image, (height, width))
+        loss = make_loss(size)
+        if stop.is_set():
+            break
         try:
-            part = optimise_pixels(make_loss(size), image, steps=count, **settings)
+            part = optimise_pixels(loss, image, steps=count, **settings)
         except OptimisationError as error:
             _append(whole, error.result, size)
             error.result = whole
             raise
         _append(whole, part, size)
         image = part.image
-        if part.interrupted:
+        if part.interrupted or stop.is_set():
             break
     return whole
 
@@ -346,4 +379,6 @@ def _append(whole: PixelResult, part: PixelResult, size: int) -> None:
     for entry in part.history:
         moved = {"step": entry["step"] + steps, "seconds": entry["seconds"] + seconds, "size": size}
         whole.history.append({**entry, **moved})
-    whole.image, whole.interrupted = part.image, part.interrupted
+    if part.history or not whole.history:  # else no loss was measured of the enlarged image
+        whole.image = part.image
+    whole.interrupted = part.interrupted

@@ -14,8 +14,6 @@ import contextlib
 import copy
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +29,7 @@ from coursekit.core import runtime
 from coursekit.core.batches import Batches, Indexed
 from coursekit.core.budget import Pace, duration, parse_budget
 from coursekit.core.errors import SettingError, TrainingError
+from coursekit.core.interrupts import stop_button
 from coursekit.core.snapshot import load_snapshot, random_numbers_kept, save_snapshot
 from coursekit.core.timeline import Timeline, frame_steps
 
@@ -262,7 +261,7 @@ class _Trainer:
         start, before = time.perf_counter(), self.result.seconds
         done, total = self.result.steps, pace.last if pace.known else None
         with (
-            _stop_button() as stop,
+            stop_button() as stop,
             tqdm(
                 total=total, initial=done, disable=not progress, unit="step", mininterval=0.5
             ) as bar,
@@ -297,6 +296,8 @@ class _Trainer:
             average.update()
         for name, value in terms.items():
             value = value.detach() if isinstance(value, Tensor) else value
+            if isinstance(value, str) or (isinstance(value, Tensor) and value.numel() != 1):
+                raise SettingError(f"step({number}): the term {name!r} must be one number.")
             # Reading a number off a GPU waits for it; there the sums are looked at when logged.
             if not (isinstance(value, Tensor) and value.is_cuda):
                 value = self._finite(name, float(value), number)
@@ -381,25 +382,6 @@ class _Trainer:
 
 def _all_finite(module: nn.Module) -> bool:
     return all(bool(each.isfinite().all()) for _, each in _tensors(module))
-
-
-@contextlib.contextmanager
-def _stop_button() -> Iterator[threading.Event]:
-    """Ctrl-C asks to stop after the current step; a second one stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def run_through(step: Step, state: State, *, steps: int, folder: Path | None) -> None:
