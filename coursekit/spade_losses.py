@@ -49,8 +49,8 @@ def hinge_generator(fake: Opinion) -> Tensor:
 def feature_matching(real: Opinion, fake: Opinion) -> Tensor:
     """Σ over layers of the mean |Dᵢ(m, x) − Dᵢ(m, G(m))|, the mean over scales (logits excluded).
 
-    Wang et al. 2018 (pix2pixHD), section 3.2. No gradient goes through the real side: the true picture is
-    the target.
+    Wang et al. 2018 (pix2pixHD), section 3.2. No gradient goes through the real side: the true
+    picture is the target.
 
     Args:
         real, fake: opinions on true and generated pictures of the same maps, each layer's features
