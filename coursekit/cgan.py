@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coursekit import dcgan
-from coursekit.core import checkpoints, losses, recognise, runtime, show, training
+from coursekit.core import checkpoints, checks, losses, recognise, runtime, show, training
+from coursekit.core.batches import with_fields
 from coursekit.core.errors import SettingError, ShapeError
 
 CLASSES = 10
@@ -46,6 +47,8 @@ def label_weights(label: Tensor, classes: int = CLASSES) -> Tensor:
         ShapeError: another shape or type.
         SettingError: an index that is no class.
     """
+    if not isinstance(label, Tensor):
+        raise ShapeError(f"The label {label!r} is no tensor; give torch.tensor([0, 1, 2]).")
     if label.dim() == 2 and label.shape[1] == classes and label.is_floating_point():
         return label
     if label.dim() != 1 or label.dtype != torch.long:
@@ -69,7 +72,7 @@ def join_latent(latent: Tensor, label: Tensor, classes: int = CLASSES) -> Tensor
         ShapeError: not as many labels as vectors, or a label as in `label_weights`.
     """
     weights = label_weights(label, classes)
-    _same_count(latent, weights)
+    _same_count(latent, weights, 2)
     return torch.cat([latent, weights], dim=1)
 
 
@@ -83,7 +86,7 @@ def join_planes(images: Tensor, label: Tensor, classes: int = CLASSES) -> Tensor
         ShapeError: not as many labels as images, or a label as in `label_weights`.
     """
     weights = label_weights(label, classes)
-    _same_count(images, weights)
+    _same_count(images, weights, 4)
     planes = weights[:, :, None, None].expand(-1, -1, *images.shape[2:])
     return torch.cat([images, planes.to(images.dtype)], dim=1)
 
@@ -101,7 +104,11 @@ def class_path(first: int, second: int, steps: int, classes: int = CLASSES) -> T
     return (1 - share) * start + share * end
 
 
-def _same_count(things: Tensor, weights: Tensor) -> None:
+def _same_count(things: Tensor, weights: Tensor, dims: int) -> None:
+    if things.dim() != dims:
+        raise ShapeError(
+            f"Expected {dims} dimensions beside the labels, got {tuple(things.shape)}."
+        )
     if len(things) != len(weights):
         raise ShapeError(f"There are {len(weights)} labels for {len(things)} entries.")
 
@@ -154,7 +161,12 @@ def wrong_labels(label: Tensor, classes: int = CLASSES) -> Tensor:
     """For each class index (N,) another one (Reed et al. 2016), all others equally likely.
 
     From the global random numbers.
+
+    Raises:
+        SettingError: an index that is no class, or fewer than two classes.
     """
+    checks.at_least(2, classes=classes)
+    label_weights(label, classes)
     return (label + torch.randint(1, classes, label.shape, device=label.device)) % classes
 
 
@@ -254,7 +266,7 @@ class Discriminator(nn.Module):
             SettingError: an index that is no class.
         """
         weights = label_weights(label, self.classes)
-        _same_count(images, weights)
+        _same_count(images, weights, 4)
         self._check(images)
         if self.way == "concatenation":
             return self.network(join_planes(images, weights, self.classes))
@@ -424,7 +436,7 @@ def train(
     def step(number: int) -> dict[str, Tensor]:
         if rate is not None:
             game.slow_down(rate(number))
-        batch = next(batches)
+        batch = with_fields(next(batches), "image", "label")
         image = augment.apply(batch["image"], random) if augment else batch["image"]
         return game.step(number, image, batch["label"])
 
@@ -445,7 +457,7 @@ def samples(generator: Generator, latent: Tensor, label: Tensor, *, batch: int =
     """
     device = next(generator.parameters()).device
     weights = label_weights(label, generator.classes)
-    _same_count(latent, weights)
+    _same_count(latent, weights, 2)
     parts = [
         dcgan.to_unit(generator(z.to(device), y.to(device))).cpu()
         for z, y in zip(latent.split(batch), weights.split(batch), strict=True)

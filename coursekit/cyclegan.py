@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from coursekit.core import checkpoints, runtime, show, training
+from coursekit.core import checkpoints, checks, runtime, show, training
+from coursekit.core.batches import with_fields
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.cyclegan_networks import ResidualBlock, ResNetGenerator
 from coursekit.datasets import scenes, translation
@@ -82,6 +83,8 @@ def two_heaps(
         DataError: a folder without pictures, or a set that is not to be had.
     """
     if not isinstance(data, str):
+        if len(data) != 2:
+            raise SettingError(f"{len(data)} folders are no two heaps; give one for X, one for Y.")
         x, y = data
         return folder_dataset(x, size, count=count), folder_dataset(y, size, count=count)
     if data != "scenes":
@@ -331,6 +334,9 @@ class Game:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        checks.at_least(0, cycle=self.objective.cycle, identity=self.objective.identity)
+        checks.above(0, learning_rate=self.learning_rate)
+
         def adam(module: nn.Module) -> torch.optim.Optimizer:
             return torch.optim.Adam(module.parameters(), self.learning_rate, (0.5, 0.999))
 
@@ -403,7 +409,7 @@ def train(
         options.setdefault("preview", lambda: overview(game.ema.module, *shown))
 
     def draw(batches: training.Batches) -> Tensor:
-        images = next(batches)["image"]
+        images = with_fields(next(batches), "image")["image"]
         return images.flip(-1) if mirrored and torch.rand(()) < 0.5 else images
 
     def step(number: int) -> dict[str, Tensor]:

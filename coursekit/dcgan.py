@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coursekit.core import checkpoints, losses, recording, runtime, training
+from coursekit.core import checkpoints, checks, losses, recording, runtime, training
+from coursekit.core.batches import with_fields
 from coursekit.core.errors import SettingError
 from coursekit.core.gan_doctor import gradient_norm
 from coursekit.dcgan_networks import (
@@ -111,7 +112,14 @@ def generator_loss(fake_logits: Tensor, kind: str = "non-saturating") -> Tensor:
 
 
 def optimal_discriminator(real_density: Tensor, fake_density: Tensor) -> Tensor:
-    """D*(x) = p_data / (p_data + p_g), the best answer to a fixed generator (prop. 1)."""
+    """D*(x) = p_data / (p_data + p_g), the best answer to a fixed generator (prop. 1).
+
+    Of densities at the same points, of any shape.
+
+    Raises:
+        ShapeError: the densities are not at the same points.
+    """
+    checks.one_shape("(N,)", real_density.dim(), real=real_density, fake=fake_density)
     return real_density / (real_density + fake_density)
 
 
@@ -122,7 +130,11 @@ def sample_latent(count: int, size: int = LATENT, *, seed: int | None = None) ->
 
     Differs from Radford et al. 2016, who draw from a uniform distribution on [-1, 1]: a normal
     one is the custom today, and its averages and walks are easier to reason about.
+
+    Raises:
+        SettingError: a count or a size below 1.
     """
+    checks.at_least(1, count=count, size=size)
     random = None if seed is None else runtime.generator(seed)
     return torch.randn(count, size, generator=random)
 
@@ -168,7 +180,11 @@ def discriminator_step(
 
     Returns:
         The loss and the mean logits, without gradients.
+
+    Raises:
+        SettingError: a label outside (0, 1], or ``r1`` below 0.
     """
+    checks.at_least(0, r1=r1)
     real = real.detach().requires_grad_(r1 > 0)
     real_logits = discriminator(real)
     fake_logits = discriminator(fake.detach())
@@ -227,6 +243,9 @@ class TwoPlayers(Generic[Network]):
     """A generator and a discriminator with their optimisers: what every game of two has.
 
     The step is each game's own. Adam with β₁ = 0.5, as Radford et al. 2016, §4.
+
+    Raises:
+        SettingError: not two learning rates above 0, or a decay that is no share.
     """
 
     generator: Network
@@ -236,6 +255,8 @@ class TwoPlayers(Generic[Network]):
 
     def __post_init__(self) -> None:
         rates, betas = self.learning_rates, (0.5, 0.999)
+        if not isinstance(rates, Sequence) or len(rates) != 2 or not min(rates) > 0:
+            raise SettingError(f"learning_rates={rates}: give those of G and D, two above 0.")
         self.g_optimiser = torch.optim.Adam(self.generator.parameters(), rates[0], betas)
         self.d_optimiser = torch.optim.Adam(self.discriminator.parameters(), rates[1], betas)
         self.ema = training.EMA(self.generator, self.ema_decay)
@@ -286,6 +307,11 @@ class Game(TwoPlayers[LatentGenerator]):
     r1_every: int = 16
     ema_decay: float = 0.999
     doctor: GanDoctor | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.at_least(1, r1_every=self.r1_every)
+        checks.at_least(0, r1=self.r1)
 
     def step(self, number: int, real: Tensor) -> dict[str, Tensor]:
         """One round: the discriminator's step, then the generator's, on the same fakes.
@@ -373,14 +399,19 @@ def train(
     def step(number: int) -> training.Terms:
         if rate is not None:
             game.slow_down(rate(number))
-        return game.step(number, next(batches)["image"])
+        return game.step(number, with_fields(next(batches), "image")["image"])
 
     return training.run(step, game.state() | {"batches": batches}, **options)
 
 
 @torch.no_grad()
 def samples(generator: nn.Module, latent: Tensor, *, batch: int = 100) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] for latent vectors (N, latent), a batch at a time."""
+    """Images (N, C, H, W) in [0, 1] for latent vectors (N, latent), a batch at a time.
+
+    Raises:
+        SettingError: a batch below 1.
+    """
+    checks.at_least(1, batch=batch)
     device = next(generator.parameters()).device
     parts = [to_unit(generator(z.to(device))).cpu() for z in latent.split(batch)]
     return torch.cat(parts).clamp(0, 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from coursekit.core import training
+from coursekit.core import checks, training
 from coursekit.core.errors import SettingError, ShapeError
 
 LATENT = 100  # dimensions of z in Radford et al. 2016
@@ -29,6 +29,14 @@ class LatentGenerator(nn.Module):
 
 
 # --- Fully connected networks, for digits --------------------------------------------------------
+
+
+def _check_latent(latent: Tensor, width: int) -> None:
+    if latent.dim() != 2 or latent.shape[1] != width:
+        raise ShapeError(
+            f"Latent vectors have the shape {tuple(latent.shape)}; this generator takes "
+            f"(N, {width})."
+        )
 
 
 class MLPGenerator(LatentGenerator):
@@ -51,7 +59,12 @@ class MLPGenerator(LatentGenerator):
         )
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Images for latent vectors."""
+        """Images for latent vectors.
+
+        Raises:
+            ShapeError: the vectors are not (N, latent).
+        """
+        _check_latent(latent, self.latent)
         return self.layers(latent).unflatten(1, self.shape)
 
 
@@ -62,6 +75,7 @@ class MLPDiscriminator(nn.Module):
 
     def __init__(self, hidden: int = 256, size: int = 28, channels: int = 1) -> None:
         super().__init__()
+        self.shape = (channels, size, size)
         self.layers = nn.Sequential(
             nn.Flatten(),
             nn.Linear(channels * size * size, hidden),
@@ -72,7 +86,12 @@ class MLPDiscriminator(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N,)."""
+        """Logits (N,).
+
+        Raises:
+            ShapeError: the images have another size, type or number of channels.
+        """
+        _check_images(images, self.shape)
         return self.layers(images).flatten()
 
 
@@ -110,6 +129,14 @@ def _levels(size: int) -> int:
     return levels
 
 
+def _check_images(images: Tensor, shape: tuple[int, int, int]) -> None:
+    if images.shape[1:] != shape or not images.is_floating_point():
+        raise ShapeError(
+            f"Images have the shape {tuple(images.shape)} and the type {images.dtype}; this "
+            f"discriminator takes (N, {', '.join(map(str, shape))}) of floats."
+        )
+
+
 class Generator(LatentGenerator):
     """DCGAN's generator: z (N, latent) → (N, channels, size, size) in [-1, 1].
 
@@ -125,7 +152,7 @@ class Generator(LatentGenerator):
         precision: of the forward pass, as in `core.training.autocast`.
 
     Raises:
-        SettingError: the size cannot be reached from 4 by doubling.
+        SettingError: the size cannot be reached from 4 by doubling, or a count below 1.
     """
 
     def __init__(
@@ -139,6 +166,7 @@ class Generator(LatentGenerator):
         precision: str = "float32",
     ) -> None:
         super().__init__()
+        checks.at_least(1, latent=latent, width=width, channels=channels)
         self.latent, self.precision = latent, precision
         widths = [width * 2**level for level in reversed(range(_levels(size)))]
         blocks = [_first_block(latent, widths[0], rules)]  # 1x1 -> 4x4
@@ -158,12 +186,12 @@ class Generator(LatentGenerator):
         return self.from_block(self.up_to_block(latent, len(self.blocks)), len(self.blocks))
 
     def up_to_block(self, latent: Tensor, count: int) -> Tensor:
-        """Activations (N, C, h, w) after the first ``count`` blocks."""
-        if latent.dim() != 2 or latent.shape[1] != self.latent:
-            raise ShapeError(
-                f"Latent vectors have the shape {tuple(latent.shape)}; this generator takes "
-                f"(N, {self.latent})."
-            )
+        """Activations (N, C, h, w) after the first ``count`` blocks.
+
+        Raises:
+            ShapeError: the vectors are not (N, latent).
+        """
+        _check_latent(latent, self.latent)
         x = latent[:, :, None, None].contiguous(memory_format=torch.channels_last)
         with training.autocast(latent.device, self.precision):
             for block in self.blocks[:count]:
@@ -196,6 +224,7 @@ class Discriminator(nn.Module):
         precision: str = "float32",
     ) -> None:
         super().__init__()
+        checks.at_least(1, width=width, channels=channels)
         self.precision, self.shape = precision, (channels, size, size)
         widths = [width * 2**level for level in range(_levels(size))]
         # No batch normalisation at the input: it would hide the images' own statistics.
@@ -211,13 +240,9 @@ class Discriminator(nn.Module):
         """Logits (N,).
 
         Raises:
-            ShapeError: the images have another size or number of channels.
+            ShapeError: the images have another size, type or number of channels.
         """
-        if images.dim() != 4 or tuple(images.shape[1:]) != self.shape:
-            raise ShapeError(
-                f"Images have the shape {tuple(images.shape)}; this discriminator takes "
-                f"(N, {', '.join(map(str, self.shape))})."
-            )
+        _check_images(images, self.shape)
         with training.autocast(images.device, self.precision):
             logits = self.blocks(images.contiguous(memory_format=torch.channels_last))
         return logits.flatten().float()

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from coursekit.core import checks
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.features import FeatureExtractor
+from coursekit.core.images import check_images
 from coursekit.core.losses import total_variation
 from coursekit.core.optimise import PixelResult, optimise_pixels
 
@@ -162,11 +164,20 @@ def shift(
         (N, D).
 
     Raises:
-        SettingError: another scaling.
+        SettingError: another scaling, or a beta that is not finite.
+        ShapeError: a vector, or a number of betas, that does not fit the features.
     """
     if scaling not in SCALINGS:
         raise SettingError(f"scaling={scaling!r} is not known; choose one of {SCALINGS}.")
     alpha = torch.as_tensor(beta, dtype=features.dtype, device=features.device).reshape(-1, 1)
+    counts, fits = (1, len(features)), vector.shape in (features.shape, features.shape[1:])
+    if features.dim() != 2 or not fits or len(alpha) not in counts:
+        raise ShapeError(
+            f"Features {tuple(features.shape)}, vector {tuple(vector.shape)} and {len(alpha)} beta "
+            "do not fit: (N, D), (D,) or (N, D), and one beta or N."
+        )
+    if not torch.isfinite(alpha).all():
+        raise SettingError(f"beta={beta} must be a finite number, such as 1.")
     if scaling == "paper":
         alpha = alpha / vector.square().mean(dim=-1, keepdim=True)
     return features + alpha * vector
@@ -229,8 +240,9 @@ def reconstruct(
 
     Raises:
         ShapeError: the target does not fit the start.
-        SettingError, OptimisationError: as `optimise_pixels`.
+        SettingError, OptimisationError: as `optimise_pixels`; a ``tv_weight`` below 0.
     """
+    checks.at_least(0, tv_weight=tv_weight)
     target = target.detach()
 
     def loss(images: Tensor) -> dict[str, Tensor]:
@@ -260,7 +272,10 @@ def edit(
 
     Raises:
         SettingError: not one pair of sets for each face.
+        ImageError: faces that are no pictures in [0, 1].
+        ShapeError: an empty set, or sets of another size than the faces.
     """
+    check_images(images, "faces")
     if len(sets) != len(images):
         raise SettingError(f"{len(images)} faces and {len(sets)} pairs of sets; give one each.")
     vectors = torch.stack([vector_between(space, *pair) for pair in sets])
@@ -282,6 +297,8 @@ def vector_between(space: Space, source: Tensor, target: Tensor, *, batch: int =
 
 
 def _mean(space: Space, images: Tensor, batch: int) -> Tensor:
+    if not len(images):
+        raise ShapeError(f"A set of pictures is empty: {tuple(images.shape)}. Give one or more.")
     sums = [space(as_float(part)).sum(dim=0) for part in images.split(batch)]
     return torch.stack(sums).sum(dim=0) / len(images)
 
@@ -289,7 +306,16 @@ def _mean(space: Space, images: Tensor, batch: int) -> Tensor:
 def pixel_edit(
     images: Tensor, sets: Sequence[tuple[Tensor, Tensor]], beta: float | Tensor
 ) -> Tensor:
-    """The baseline: the same four steps with φ = the pixels themselves, clamped to [0, 1]."""
+    """The baseline: the same four steps with φ = the pixels themselves, clamped to [0, 1].
+
+    ``images`` are (N, 3, H, W) in [0, 1]; ``sets`` holds a pair (source, target) for each of them,
+    (k, 3, H, W) in [0, 1] or uint8.
+
+    Raises:
+        SettingError: not one pair of sets for each picture, or an empty set.
+    """
+    if not sets or len(sets) != len(images) or not all(len(each) for pair in sets for each in pair):
+        raise SettingError(f"{len(images)} faces and {len(sets)} pairs of sets; give one each.")
     vectors = [as_float(target).mean(0) - as_float(source).mean(0) for source, target in sets]
     strength = torch.as_tensor(beta, dtype=images.dtype, device=images.device).reshape(-1, 1, 1, 1)
     return (images + strength * torch.stack(vectors).to(images)).clamp(0, 1)
@@ -304,7 +330,10 @@ def line(first: Tensor, last: Tensor, count: int) -> Tensor:
 
     Raises:
         SettingError: fewer than two points.
+        ShapeError: ends of two shapes.
     """
+    if first.shape != last.shape:
+        raise ShapeError(f"A line from {tuple(first.shape)} to {tuple(last.shape)}: one shape.")
     if count < 2:
         raise SettingError(f"count={count}: a line needs its two ends.")
     share = torch.linspace(0, 1, count, dtype=first.dtype, device=first.device)

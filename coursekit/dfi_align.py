@@ -70,7 +70,13 @@ def _check_points(points: Tensor, target: Tensor, least: int) -> None:
 
 
 def move_points(points: Tensor, matrices: Tensor) -> Tensor:
-    """Apply (N, 2, 3) to points (N, K, 2)."""
+    """Apply (N, 2, 3) to points (N, K, 2).
+
+    Raises:
+        ShapeError: not one matrix for each set of points.
+    """
+    if points.dim() != 3 or matrices.shape != (len(points), 2, 3):
+        raise ShapeError(f"{tuple(points.shape)} points and matrices {tuple(matrices.shape)}.")
     return points @ matrices[:, :, :2].mT + matrices[:, None, :, 2]
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from coursekit import dfi
 from coursekit.core import checkpoints, runtime
-from coursekit.core.errors import ShapeError
+from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.estimates import Estimate
 from coursekit.core.images import resize
 from coursekit.core.losses import total_variation
@@ -72,7 +72,13 @@ class IdentityNetwork(nn.Module):
             self.head = nn.Linear(4 * width, embedding)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) in [0, 1] -> what the head reads, (N, 4 · width)."""
+        """Images (N, 3, H, W) in [0, 1] -> what the head reads, (N, 4 · width).
+
+        Raises:
+            ShapeError: not (N, 3, H, W).
+        """
+        if images.dim() != 4 or images.shape[1] != 3:
+            raise ShapeError(f"Expected faces (N, 3, H, W), got {tuple(images.shape)}.")
         if images.shape[-2:] != (self.size, self.size):
             images = resize(images, (self.size, self.size))
         return self.norm(self.place(self.body(2 * images - 1))).flatten(1)
@@ -125,9 +131,15 @@ def cosine_margin_loss(
 
     Raises:
         ShapeError: vectors of different lengths.
+        SettingError: a label that is nobody's.
     """
     if embeddings.shape[1] != centres.shape[1]:
         raise ShapeError(f"Vectors of {embeddings.shape[1]} against {centres.shape[1]} numbers.")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(centres):
+        raise SettingError(
+            f"Labels run from {int(labels.min())} to {int(labels.max())}; there are "
+            f"{len(centres)} people, counted from 0."
+        )
     cosines = F.normalize(embeddings, dim=1) @ F.normalize(centres, dim=1).T
     lowered = cosines - margin * F.one_hot(labels, len(centres))
     return F.cross_entropy(scale * lowered, labels)

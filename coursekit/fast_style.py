@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from coursekit.core import checkpoints, training
+from coursekit.core.batches import with_fields
 from coursekit.core.errors import SettingError
 from coursekit.core.features import FeatureExtractor
 from coursekit.core.images import check_images
@@ -191,7 +192,8 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate * rate(number)
         network.train()
-        return training_step(network, optimiser, objective, next(batches)["image"])
+        photographs = with_fields(next(batches), "image")["image"]
+        return training_step(network, optimiser, objective, photographs)
 
     state = {"network": network, "optimiser": optimiser, "batches": batches}
     return training.run(step, state, **options)

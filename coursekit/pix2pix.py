@@ -19,8 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coursekit import dcgan
-from coursekit.core import checkpoints, runtime, training
+from coursekit.core import checkpoints, checks, runtime, training
+from coursekit.core.batches import with_fields
 from coursekit.core.errors import SettingError, ShapeError
+from coursekit.core.images import check_range
 from coursekit.dcgan import Network, from_unit, to_unit
 from coursekit.pix2pix_networks import (
     PatchDiscriminator,
@@ -169,8 +171,9 @@ def generator_step(
         Each term unweighted, without gradients.
 
     Raises:
-        SettingError: both terms are off.
+        SettingError: both terms are off, or a weight below 0.
     """
+    checks.at_least(0, l1_weight=l1_weight)
     if not adversarial and not l1_weight:
         raise SettingError("Neither adversarial=True nor an l1_weight: there is nothing to learn.")
     terms, loss = {}, torch.zeros((), device=fake.device)
@@ -267,13 +270,13 @@ def train(
     """
     random = runtime.generator(seed)
     if "preview" not in options:
-        shown = batches.first(8)["input"]
+        shown = with_fields(batches.first(8), "input")["input"]
         options["preview"] = lambda: translate(game.ema.module, shown)
 
     def step(number: int) -> dict[str, Tensor]:
         if rate is not None:
             game.slow_down(rate(number))
-        batch = next(batches)
+        batch = with_fields(next(batches), "input", "target")
         moved = jitter(batch["input"], batch["target"], random, shift=shift, flip=flip)
         return game.step(number, *moved)
 
@@ -297,7 +300,12 @@ def jitter(
 
     Returns:
         Two tensors of the same shapes.
+
+    Raises:
+        ShapeError: no pairs.
+        SettingError: a shift below 0.
     """
+    checks.at_least(0, shift=shift)
     both = pair(source, target)
     if shift:
         height, width = both.shape[-2:]
@@ -341,7 +349,11 @@ def translate(
 
     Raises:
         ShapeError: pictures that the generator cannot take.
+        ImageError: values outside of [0, 1], or no floats.
+        SettingError: a batch below 1.
     """
+    checks.at_least(1, batch=batch)
+    check_range(images)
     device, before = next(generator.parameters()).device, generator.training
     channels = getattr(generator, "in_channels", images.shape[1])
     if images.dim() == 4 and images.shape[1] == 1:

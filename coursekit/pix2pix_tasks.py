@@ -275,7 +275,15 @@ def palette(picture: Tensor, region: Tensor, colours: int = COLOURS) -> Tensor:
 
     Returns:
         uint8 (colours, 3).
+
+    Raises:
+        ShapeError: a picture or a region of another shape.
     """
+    if picture.dim() != 3 or region.shape != (1, *picture.shape[1:]) or region.dtype != torch.bool:
+        raise ShapeError(
+            f"The picture {tuple(picture.shape)} and the {region.dtype} region "
+            f"{tuple(region.shape)} do not fit: (3, H, W) and bool (1, H, W)."
+        )
     pixels = picture[:, region[0]].T
     pixels = pixels[pixels.amax(dim=1) > _BLACK]
     found, counts = pixels.unique(dim=0, return_counts=True)

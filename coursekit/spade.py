@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from coursekit import dcgan
-from coursekit.core import checkpoints, training
+from coursekit.core import checkpoints, checks, training
+from coursekit.core.batches import with_fields
 from coursekit.core.errors import SettingError, ShapeError
+from coursekit.core.images import check_images
 from coursekit.dcgan import from_unit, sample_latent, to_unit
 from coursekit.spade_losses import (
     PerceptualLoss,
@@ -117,11 +119,17 @@ class Weights:
     """Weights of the generator's terms beside the hinge term; 0 leaves a term out.
 
     The defaults are the paper's (appendix A).
+
+    Raises:
+        SettingError: a weight below 0.
     """
 
     features: float = 10.0
     perceptual: float = 10.0
     kl: float = 0.05
+
+    def __post_init__(self) -> None:
+        checks.at_least(0, features=self.features, perceptual=self.perceptual, kl=self.kl)
 
 
 def discriminator_step(
@@ -292,7 +300,7 @@ def train(
     def step(number: int) -> dict[str, Tensor]:
         if rate is not None:
             game.slow_down(rate(number))
-        batch = next(batches)
+        batch = with_fields(next(batches), "labels", "image")
         return game.step(batch["labels"], batch["image"])
 
     return training.run(step, game.state() | {"batches": batches}, seed=seed, **options)
@@ -315,9 +323,12 @@ def paint(
         batch: pictures at a time.
 
     Raises:
-        ShapeError: maps of another size, or codes that do not fit them.
-        SettingError: a class that the painter does not know.
+        ShapeError: no map, maps of another size, or codes that do not fit them.
+        SettingError: a class that the painter does not know, or a batch below 1.
     """
+    checks.at_least(1, batch=batch)
+    if not len(labels):
+        raise ShapeError(f"There is no label map: {tuple(labels.shape)}; give (N, H, W).")
     generator, before = painter.generator, painter.training
     device = next(generator.parameters()).device
     planes = one_hot(labels, generator.labels)
@@ -348,10 +359,16 @@ def _one_each(style: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def style_of(painter: Painter, images: Tensor) -> Tensor | None:
-    """The style codes μ (N, latent) of pictures (N, 3, H, W) in [0, 1]; None without an encoder."""
+    """The style codes μ (N, latent) of pictures (N, 3, H, W) in [0, 1]; None without an encoder.
+
+    Raises:
+        ImageError: no pictures in [0, 1].
+        ShapeError: pictures of another size than the encoder's.
+    """
     encoder = painter.encoder
     if encoder is None:
         return None
+    check_images(images, "pictures")
     device, before = next(painter.parameters()).device, painter.training
     painter.eval()
     try:

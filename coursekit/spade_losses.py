@@ -105,9 +105,9 @@ def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     """z = μ + σ · ε, ε ~ N(0, 1): gradients pass through the draw (Kingma & Welling 2014, §2.4).
 
     Raises:
-        ShapeError: the three differ, or are not (N, latent).
+        ShapeError: not (N, latent) each, with one latent.
     """
-    checks.one_shape("(N, latent)", 2, mean=mean, log_variance=log_variance, noise=noise)
+    checks.same_width(mean=mean, log_variance=log_variance, noise=noise)
     return mean + (log_variance / 2).exp() * noise
 
 

@@ -117,7 +117,14 @@ class SPADE(nn.Module):
         self.gamma_beta = nn.Conv2d(hidden, 2 * channels, 3, padding=1)
 
     def modulation(self, planes: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """γ and β, two of (N, channels, *size), for label planes (N, labels, H, W)."""
+        """γ and β, two of (N, channels, *size), for label planes (N, labels, H, W).
+
+        Raises:
+            ShapeError: another number of planes.
+        """
+        if planes.dim() != 4 or planes.shape[1] != self.shared.in_channels:
+            wanted = f"(N, {self.shared.in_channels}, H, W)"
+            raise ShapeError(f"Expected label planes {wanted}, got {tuple(planes.shape)}.")
         hidden = F.relu(self.shared(resize_labels(planes, size)))
         gamma, beta = self.gamma_beta(hidden).chunk(2, dim=1)
         return gamma, beta

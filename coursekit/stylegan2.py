@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from coursekit import dcgan
-from coursekit.core import losses, recording, training
-from coursekit.core.errors import SettingError
+from coursekit.core import checks, losses, recording, training
+from coursekit.core.errors import SettingError, ShapeError
 from coursekit.stylegan2_discriminator import Discriminator
 from coursekit.stylegan2_networks import Generator, Sizes, mix
 
@@ -74,7 +74,16 @@ def path_lengths(images: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
 
     Returns:
         (N,), differentiable once more.
+
+    Raises:
+        ShapeError: noise of another shape, or images that do not depend on the styles.
     """
+    checks.one_shape("(N, C, H, W)", 4, images=images, noise=noise)
+    if styles.dim() != 3 or not images.requires_grad:
+        raise ShapeError(
+            f"The images must be computed from styles (N, L, latent), got {tuple(styles.shape)}; "
+            "styles need requires_grad, and nothing on the way a .detach()."
+        )
     scale = (images.shape[2] * images.shape[3]) ** 0.5
     scalar = (images * noise).sum() / scale
     (gradient,) = torch.autograd.grad(scalar, styles, create_graph=True)
@@ -88,12 +97,16 @@ class PathLength(nn.Module):
 
     Args:
         decay: the weight of the old mean; a moves by (1 − decay) of the way.
+
+    Raises:
+        SettingError: a decay outside of [0, 1].
     """
 
     mean: Tensor
 
     def __init__(self, decay: float = 0.99) -> None:
         super().__init__()
+        checks.share(decay=decay)
         self.decay = decay
         self.register_buffer("mean", torch.zeros([]))
 
@@ -119,7 +132,11 @@ def mixed_styles(
 
     Returns:
         (N, count, latent).
+
+    Raises:
+        SettingError: a probability outside of [0, 1].
     """
+    checks.share(probability=probability)
     count = generator.synthesis.count
     styles = generator.mapping(z, update_average=update_average)[:, None].expand(-1, count, -1)
     if not probability:

@@ -195,9 +195,14 @@ def with_spike(maps: Tensor, height: float, place: tuple[int, int] = (0, 0)) -> 
     """The same maps (N, C, H, W), one pixel raised by ``height`` of each one's deviations.
 
     The strong, local spike that Karras et al. 2020, section 2, suspect.
+
+    Raises:
+        ShapeError: a place outside of the maps.
     """
-    spiked = maps.clone()
     row, column = place
+    if maps.dim() != 4 or not (0 <= row < maps.shape[2] and 0 <= column < maps.shape[3]):
+        raise ShapeError(f"There is no place {place} in maps {tuple(maps.shape)}; (N, C, H, W).")
+    spiked = maps.clone()
     spiked[:, :, row, column] += height * maps.std(dim=(2, 3), unbiased=False)
     return spiked
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coursekit.core import training
+from coursekit.core import checks, training
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.progan_layers import equalised_scale, pixel_norm
 from coursekit.stylegan2_layers import (
@@ -120,6 +120,8 @@ class Mapping(nn.Module):
 
     def __init__(self, latent: int = LATENT, layers: int = 8, multiplier: float = 0.01) -> None:
         super().__init__()
+        checks.at_least(1, latent=latent)
+        checks.at_least(0, layers=layers)
         self.latent, self.layers = latent, layers
         for number in range(layers):
             layer = Linear(latent, latent, multiplier=multiplier, active=True)
@@ -146,7 +148,12 @@ class Mapping(nn.Module):
         return w
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """w′ = w̄ + ψ (w − w̄): nearer to the mean for better and more uniform images."""
+        """w′ = w̄ + ψ (w − w̄), (…, latent): nearer to the mean, better and more uniform images.
+
+        Raises:
+            SettingError: a ψ that is not finite.
+        """
+        checks.finite(psi=psi)
         return self.w_avg + psi * (w - self.w_avg)
 
 

@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from coursekit import dcgan
-from coursekit.core import runtime
+from coursekit.core import checks, runtime
 from coursekit.core.errors import OptimisationError, SettingError, ShapeError
+from coursekit.core.images import check_range
 from coursekit.core.interrupts import stop_button
 from coursekit.stylegan2_networks import Generator, StyledConv, Synthesis
 from coursekit.stylegan2_styles import draw_w
@@ -124,7 +125,7 @@ def project(
         ImageError: targets outside [0, 1].
         OptimisationError: the distance is not finite any more; ``.result`` has the best so far.
     """
-    _check(generator, targets, space, steps)
+    _check(generator, targets, space, steps, learning_rate)
     with torch.inference_mode(False), torch.enable_grad():
         search = _Search(generator, targets, distance, space, fit_noise, seed)
         optimiser = torch.optim.Adam([search.w, *search.fitted_noise], learning_rate)
@@ -150,15 +151,19 @@ def project(
     return search.result
 
 
-def _check(generator: Generator, targets: Tensor, space: str, steps: int) -> None:
+def _check(
+    generator: Generator, targets: Tensor, space: str, steps: int, learning_rate: float
+) -> None:
     if space not in SPACES or steps < 1:
         raise SettingError(f"{space=}, {steps=}: choose from {', '.join(SPACES)}, and 1 or more.")
+    checks.above(0, learning_rate=learning_rate)
     sizes = generator.synthesis.sizes
     wanted = (sizes.channels, sizes.size, sizes.size)
     if targets.dim() != 4 or targets.shape[1:] != wanted:
         raise ShapeError(
             f"Targets are {tuple(targets.shape)}, not (N, {', '.join(map(str, wanted))})."
         )
+    check_range(targets, "targets")
 
 
 class _Search:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from coursekit import dcgan
-from coursekit.core import checkpoints, training
+from coursekit.core import checkpoints, checks, training
+from coursekit.core.batches import with_fields
 from coursekit.core.errors import SettingError, ShapeError
 
 Critic = Callable[[Tensor], Tensor]
@@ -237,7 +238,12 @@ def critic_step(
 
     Returns:
         The loss without penalties, the penalty if there is one, and the mean scores.
+
+    Raises:
+        SettingError: a weight below 0, a limit of the clipping that is not above it, or a critic
+            with batch normalisation under a penalty.
     """
+    checks.at_least(0, penalty_weight=penalty_weight, drift_weight=drift_weight)
     real_scores = critic(real.detach())
     fake_scores = critic(fake.detach())
     loss = total = critic_loss(real_scores, fake_scores)
@@ -298,7 +304,7 @@ class WassersteinGame:
 
     Raises:
         SettingError: a critic with batch normalisation and a gradient penalty; ``n_critic``
-            below 1.
+            below 1; a weight below 0 or a limit that is not above it.
     """
 
     generator: dcgan.LatentGenerator
@@ -313,6 +319,8 @@ class WassersteinGame:
     def __post_init__(self) -> None:
         if self.n_critic < 1:
             raise SettingError(f"n_critic={self.n_critic}: the critic takes 1 step or more.")
+        checks.at_least(0, penalty_weight=self.penalty_weight, drift_weight=self.drift_weight)
+        checks.above(0, clip=1 if self.clip is None else self.clip)
         if self.clip is None and self.penalty_weight:
             refuse_batch_norm(self.critic)
         self.g_optimiser, self.c_optimiser = map(self._optimiser, (self.generator, self.critic))
@@ -344,7 +352,7 @@ class WassersteinGame:
         """
         sums: dict[str, Tensor] = {}
         for _ in range(self.n_critic):
-            real = dcgan.from_unit(next(batches)["image"])
+            real = dcgan.from_unit(with_fields(next(batches), "image")["image"])
             with torch.no_grad():
                 fake = self._fake(real)
             for name, value in self._critic_step(real, fake).items():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from coursekit.core import runtime
-from coursekit.core.errors import SettingError
+from coursekit.core.errors import DataError, SettingError
 
 
 class Indexed(Protocol):
@@ -19,6 +19,21 @@ class Indexed(Protocol):
 
     def batch(self, indices: Tensor, device: torch.device | str) -> Any:
         """The entries at ``indices`` (N,), on that device."""
+
+
+def with_fields(batch: Any, *names: str) -> Mapping[str, Tensor]:
+    """A batch of `Batches`, known to have these fields, each of shape (batch_size, …).
+
+    Raises:
+        DataError: it is a tensor, or of a data set that lacks one.
+    """
+    there = ", ".join(batch) if isinstance(batch, Mapping) else "a tensor without fields"
+    if not isinstance(batch, Mapping) or any(name not in batch for name in names):
+        raise DataError(
+            f"The batches hold {there}; this training needs {' and '.join(names)}. Give the "
+            "data set of the topic, such as datasets.digits()."
+        )
+    return batch
 
 
 class Batches:
@@ -71,7 +86,7 @@ class Batches:
         """The entries (batch_size,) of batch ``number`` (from 0): the same whenever asked for."""
         epoch, position = divmod(number, len(self.data) // self.batch_size)
         if epoch != self._epoch:
-            order = runtime.generator(self.seed * 1_000_003 + epoch)
+            order = runtime.generator((self.seed * 1_000_003 + epoch) % 2**63)
             self._order, self._epoch = torch.randperm(len(self.data), generator=order), epoch
         return self._order[position * self.batch_size :][: self.batch_size]
 

@@ -217,8 +217,10 @@ def proportion(
     """A share with Wilson's interval, which stays in [0, 1] and has a width at 0 and at 1.
 
     Raises:
-        SettingError: ``total`` is not positive, or ``successes`` lies outside 0 … ``total``.
+        SettingError: ``total`` is not positive, ``successes`` lies outside 0 … ``total``, or the
+            level is no share.
     """
+    _check_level(level)
     from scipy.stats import binomtest
 
     if total < 1 or not 0 <= successes <= total:
@@ -228,12 +230,18 @@ def proportion(
     return Estimate(name, successes / total, (float(low), float(high)), int(total), level)
 
 
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise SettingError(f"level={level} is no share of cases; give 0.95 for 95 %.")
+
+
 def mean_interval(values: Values, *, name: str = "mean", level: float = LEVEL) -> Estimate:
     """The mean of independent values with Student's t interval.
 
     Raises:
-        SettingError: fewer than two values, or one that is not finite.
+        SettingError: fewer than two values, one that is not finite, or a level that is no share.
     """
+    _check_level(level)
     from scipy.stats import t
 
     array = _vector(values, 2)

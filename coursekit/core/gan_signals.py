@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from coursekit.core.errors import ShapeError
+
 _LOW_RESOLUTION = 8  # pixels a side, for diversity: shapes and colours, no texture
 _MOST_SAMPLES = 64  # of a batch are looked at: enough for a mean distance, and cheap
 SMALLEST = 16  # pixels a side, below which a spectrum has no surroundings to compare with
@@ -48,8 +50,16 @@ def diversity(samples: Tensor, real: Tensor) -> tuple[float, float]:
         (mean distance between two samples, median distance to the nearest other one), each
         divided by the same number for equally many real ones. The first falls when all samples
         look alike, the second also when they fall into a few groups.
+
+    Raises:
+        ShapeError: fewer than two of each, or of different shapes.
     """
     count = min(len(samples), len(real), _MOST_SAMPLES)
+    if count < 2 or samples.shape[1:] != real.shape[1:]:
+        raise ShapeError(
+            f"Samples {tuple(samples.shape)} and real ones {tuple(real.shape)}: give two or more "
+            "of each, of one shape."
+        )
     found = [_spread(pairwise_distances(batch[:count])) for batch in (samples, real)]
     return tuple(ours / max(theirs, 1e-12) for ours, theirs in zip(*found, strict=True))
 

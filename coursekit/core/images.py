@@ -53,7 +53,12 @@ def load_image(
 
 def _open(source: str | os.PathLike[str] | bytes | IO[bytes] | Image.Image) -> Image.Image:
     path = isinstance(source, (str, os.PathLike))
-    name = str(source) if path else f"the data ({type(source).__name__})"
+    if not (path or isinstance(source, (bytes, Image.Image)) or hasattr(source, "read")):
+        raise ImageError(
+            f"{str(source)[:40]!r} is no picture. Give a path, bytes, a file, a PIL image, an "
+            "array or a tensor."
+        )
+    name = str(source) if path else f"The data ({type(source).__name__})"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -191,8 +196,15 @@ def check_images(images: torch.Tensor, name: str = "images") -> None:
         raise ImageError(
             f"The {name} must be a tensor (N, 3, H, W), got {tuple(images.shape)}.{hint}"
         )
+    check_range(images, name)
+
+
+def check_range(images: torch.Tensor, name: str = "images") -> None:
+    """Raise ImageError unless floating, finite and in [0, 1], whatever the shape."""
     if not images.is_floating_point():
         raise ImageError(f"The {name} must be floats in 0 … 1, not {images.dtype}; divide by 255.")
+    if not images.numel():
+        raise ImageError(f"There are no {name}: {tuple(images.shape)}.")
     _check_range(float(images.min() + 0 * images.sum()), float(images.max()))
 
 

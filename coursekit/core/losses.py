@@ -196,6 +196,14 @@ def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
 
     Returns:
         The mean squared norm of the gradient, differentiable once more.
+
+    Raises:
+        ShapeError: the logits were not computed from these images with ``requires_grad``.
     """
+    if not (logits.requires_grad and images.requires_grad):
+        raise ShapeError(
+            f"Logits {tuple(logits.shape)} must depend on images {tuple(images.shape)}: call "
+            "images.requires_grad_() before the discriminator sees them."
+        )
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return _wide(gradient).square().flatten(1).sum(1).mean()

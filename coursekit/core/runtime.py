@@ -116,11 +116,15 @@ def best_device() -> torch.device:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch (all devices)."""
+    """Seed Python, numpy and torch (all devices).
+
+    Raises:
+        SettingError: the seed is no whole number of 64 bits.
+    """
     import numpy as np
     import torch
 
-    random.seed(seed)
+    random.seed(_whole_seed(seed))
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
@@ -133,9 +137,13 @@ def generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
     """
     import torch
 
+    return torch.Generator(device=device).manual_seed(_whole_seed(seed))
+
+
+def _whole_seed(seed: int) -> int:
     if not isinstance(seed, numbers.Integral) or not -(2**63) <= seed < 2**64:
         raise SettingError(f"seed={seed!r} must be a whole number of 64 bits, such as 0.")
-    return torch.Generator(device=device).manual_seed(int(seed))
+    return int(seed)
 
 
 def in_colab() -> bool:

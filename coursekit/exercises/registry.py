@@ -18,7 +18,7 @@ def find(id: str) -> Exercise:
     Raises:
         SettingError: there is none; the message lists those of the topic, or the topics.
     """
-    topic = id.split(".")[0]
+    topic = str(id).split(".")[0]
     if topic not in TOPICS:
         raise SettingError(f"There is no exercise {id!r}. Topics: {', '.join(TOPICS)}.")
     known = {exercise.id: exercise for exercise in of_topic(topic)}
