@@ -3,7 +3,8 @@
 Strokes follow Haeberli 1990 (a painting is an ordered list of strokes), Litwinowicz 1997 (strokes
 turned along a field) and Hertzmann 1998 (curved strokes laid from coarse to fine). Coordinates are
 fractions of the picture's side, x to the right and y down, so that a painting looks the same at
-every size; random numbers never depend on the size. Only the side of a field is in pixels.
+every size; random numbers never depend on the size. Only the size of a picture and the side of a
+field are in pixels.
 """
 
 from __future__ import annotations
