@@ -215,7 +215,7 @@ def steps(options: argparse.Namespace, size: int, precision: str) -> Table:
         f"a step, {size} px, {precision}",
         harness.race(calls, options, warm_up=1),
         check=check,
-        peaks=harness.peaks(SIDES, "--size", str(size), "--precision", precision),
+        peaks=harness.peaks(options, SIDES, "--size", str(size), "--precision", precision),
     )
 
 

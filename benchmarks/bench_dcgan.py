@@ -143,7 +143,7 @@ def steps(options: argparse.Namespace, precision: str) -> Table:
         f"a step, {precision}",
         harness.race(calls, options),
         check=check,
-        peaks=harness.peaks(names, "--precision", precision),
+        peaks=harness.peaks(options, names, "--precision", precision),
     )
 
 

@@ -206,7 +206,7 @@ def closures(options: argparse.Namespace, names: list[str]) -> Table:
         harness.race(calls, options),
         check=check,
         references=[name for name in losses if "course" not in name],
-        peaks=harness.peaks(names),
+        peaks=harness.peaks(options, names),
     )
 
 

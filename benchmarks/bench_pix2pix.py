@@ -191,7 +191,7 @@ def steps(setting: Setting, options: argparse.Namespace, precision: str) -> Tabl
         f"a step, {setting.size} px, width {setting.width}, batch {setting.batch}, {precision}",
         harness.race(calls, options),
         check=check,
-        peaks=harness.peaks(SIDES, *words, f"--precision={precision}"),
+        peaks=harness.peaks(options, SIDES, *words, f"--precision={precision}"),
     )
 
 

@@ -274,7 +274,7 @@ def training(options: argparse.Namespace) -> Table:
     made = {name: SIDES[name](recipe.RATES) for name in names}
     calls = {name: lambda step=step: step(*given) for name, step in made.items()}
     seconds = harness.race(calls, options)
-    return harness.table("a step", seconds, check=check, peaks=harness.peaks(names))
+    return harness.table("a step", seconds, check=check, peaks=harness.peaks(options, names))
 
 
 def peak(options: argparse.Namespace, name: str) -> Callable[[], object]:
@@ -287,7 +287,7 @@ def peak(options: argparse.Namespace, name: str) -> Callable[[], object]:
 
 
 def painting(options: argparse.Namespace) -> Table:
-    """What one map costs, as `coursekit.spade.load` gives the painter; the wall clock counts."""
+    """What one map costs, as `coursekit.spade.load` gives the painter."""
     painter = make_game("float32").painter.eval().requires_grad_(False)
     labels, images = inputs(8, 1)
     style = spade.style_of(painter, images[:1])
@@ -299,12 +299,12 @@ def painting(options: argparse.Namespace) -> Table:
         "eight maps": lambda: spade.paint(painter, labels.long(), style),
     }
     rounds = 3 * options.rounds
-    seconds = harness.race(jobs, options, rounds=rounds, clock="wall")
+    seconds = harness.race(jobs, options, rounds=rounds)
     rows = tuple(
         Side(each.name, each.milliseconds, more={"slowest": duration(1e3 * max(times))})
         for each, times in zip(bench_results.sides(seconds), seconds.values(), strict=True)
     )
-    return Table("painting, float32, wall clock", rows, rounds)
+    return Table("painting, float32", rows, rounds)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

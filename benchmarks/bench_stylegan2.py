@@ -399,7 +399,7 @@ def steps(setting: Setting, names: list[str], options: argparse.Namespace) -> Ta
         check=check,
         references=[name for name in names if not name.startswith("course")] or names[:1],
         more={name: _apart(seconds, name) for name in names},
-        peaks=harness.peaks(names),
+        peaks=harness.peaks(options, names),
         notes=[
             f"Parameters, generator and discriminator: {'; '.join(map(_counts, made.items()))}."
         ],

@@ -46,10 +46,10 @@ def pictures(size: int) -> Pair:
 
 
 @torch.no_grad()
-def features() -> dict[str, Pair]:
+def features(size: int) -> dict[str, Pair]:
     """Content and style features: of the network, and with variances over six powers of ten."""
     extractor = FeatureExtractor(layers=["relu4_1", "relu5_1"], padding="reflect")
-    content, style = (extractor(each) for each in pictures(512))
+    content, style = (extractor(each) for each in pictures(size))
     found = {f"{name}, {content[name].shape[-1]}²": (content[name], style[name]) for name in style}
     return found | {"ill-conditioned, 64²": (steep(6, 0), steep(2, 1))}
 
@@ -150,13 +150,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table | str]:
-    for name, pair in features().items():
+    for name, pair in features(options.size).items():
         yield transforms(name, pair, options)
     sides = stylisation(options.size)
     yield harness.table(
         f"a picture of {options.size}×{options.size}",
         harness.race(sides, options, rounds=max(options.rounds // 2, 1), warm_up=1),
-        peaks=harness.peaks(list(sides)),
+        peaks=harness.peaks(options, list(sides)),
     )
 
 

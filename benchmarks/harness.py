@@ -88,13 +88,15 @@ def table(
 # --- Memory --------------------------------------------------------------------------------------
 
 
-def peaks(names: Sequence[str], *words: str) -> dict[str, tuple[float, float]]:
+def peaks(
+    options: argparse.Namespace, names: Sequence[str], *words: str
+) -> dict[str, tuple[float, float]]:
     """The highest memory of each side in a process of its own, and what was there before, in MiB.
 
-    The process is this script again, with this command's options and ``words``. Empty on Windows,
-    where that is not measured.
+    The process is this script again, with this command's options and ``words``. Empty with
+    ``--no-memory``, and on Windows, where that is not measured.
     """
-    if sys.platform == "win32":
+    if sys.platform == "win32" or not options.memory:
         return {}
     found = {}
     for name in names:

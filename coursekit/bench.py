@@ -77,6 +77,12 @@ def add_measuring_options(
         default="auto",
         help="measure it too (auto: unless the processor is known to have no instructions for it)",
     )
+    parser.add_argument(
+        "--memory",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="measure peak memory, in a process of its own for each side",
+    )
 
 
 def _positive(text: str) -> int:
@@ -107,7 +113,10 @@ def arguments_of(options: argparse.Namespace) -> list[str]:
     words = []
     for name, usual in vars(parser.parse_args([])).items():
         value = getattr(options, name)
-        words += [] if value == usual else [f"--{name}", str(value)]
+        if value is False:
+            words.append(f"--no-{name}")
+        elif value != usual:
+            words += [f"--{name}", str(value)]
     return words
 
 
