@@ -286,6 +286,8 @@ def main(
     if add_options:
         add_options(parser)
     options = parser.parse_args()
+    if "cuda" in options.device and not torch.cuda.is_available():
+        parser.error("there is no GPU here that torch can use; leave out --device")
     torch.set_num_threads(options.threads)
     try:
         if options.peak is not None and peak:

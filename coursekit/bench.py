@@ -244,8 +244,8 @@ def measure(
         try:
             minutes = _run_one(top, name, words, file)
         except KeyboardInterrupt:
-            print(f"\n{name} was interrupted. --resume goes on with it; kept: {len(files)} of "
-                  f"{len(names)}, in {kept}.", file=sys.stderr)  # fmt: skip
+            said = f"kept: {len(files)} of {len(names)}, in {kept}"
+            print(f"\n{name} was interrupted. --resume goes on with it; {said}.", file=sys.stderr)
             raise
         if file.is_file():
             print(f"{place} took {minutes:.1f} minutes.", flush=True)
@@ -279,4 +279,4 @@ def _is_measured(file: Path, words: Sequence[str]) -> bool:
         reports = bench_results.read(file)
     except DataError:
         return False
-    return all(list(report.measured.arguments) == list(words) for report in reports.values())
+    return [report.measured.arguments for report in reports.values()] == [tuple(words)]
