@@ -130,8 +130,8 @@ def discriminator_loss(
 
     Args:
         real_logits: (N,), real images with their own labels.
-        fake_logits: generated images with the labels they were made for.
-        mismatched_logits: real images with wrong labels; left out by default.
+        fake_logits: (N,), generated images with the labels they were made for.
+        mismatched_logits: (N,), real images with wrong labels; left out by default.
         real_label: as in `dcgan.discriminator_loss`.
     """
     loss = dcgan.discriminator_loss(real_logits, fake_logits, real_label=real_label)
@@ -310,7 +310,7 @@ def discriminator_step(
     Args:
         discriminator: images (N, C, H, W) in [-1, 1] and labels → logits (N,).
         optimiser: of the discriminator's parameters.
-        real: images of the data set.
+        real: images of the data set, (N, C, H, W).
         fake: images that the generator made for the same labels; no gradient goes back to it.
         label: (N,) of both.
         mismatched: real images with wrong labels count as wrong pairs too.
@@ -347,7 +347,7 @@ def generator_step(
     Args:
         discriminator: it is only asked; its weights get no gradient.
         optimiser: of the generator's parameters.
-        fake: images of the generator, with their graph.
+        fake: images of the generator, (N, C, H, W), with their graph.
         label: (N,), what they were made for.
         kind: as in `dcgan.generator_loss`.
     """

@@ -142,7 +142,7 @@ class Bench:
         """The translations that cost nothing: identity, one colour, colour transfer.
 
         Args:
-            heap: training pictures of the target heap, without pairs.
+            heap: training pictures of the target heap (M, 3, H, W) in [0, 1], without pairs.
         """
         return {
             "as it is": self.measure(self.images),
@@ -176,7 +176,7 @@ def way_back(
     Args:
         to_x: the generator of the way back.
         translated: (N, 3, H, W) in [0, 1]: translations of ``images``, or their true twins.
-        images: what should come back.
+        images: what should come back, like ``translated``.
         levels: standard deviations of Gaussian noise on ``translated``, which is not cut to [0, 1]
             afterwards, so that dark pictures are disturbed as much as bright ones.
         seed: of the noise, the same for every level but for its strength.

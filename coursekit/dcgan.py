@@ -172,8 +172,8 @@ def discriminator_step(
     Args:
         discriminator: images (N, C, H, W) in [-1, 1] → logits (N,).
         optimiser: of the discriminator's parameters.
-        real: images of the data set.
-        fake: images of the generator; no gradient goes back to it.
+        real: images of the data set, (N, C, H, W).
+        fake: images of the generator, of the same shape; no gradient goes back to it.
         real_label: as in `discriminator_loss`.
         r1: weight γ of the R1 penalty (Mescheder et al. 2018); 0 leaves it out.
         watch: is shown the logits of the real and of the generated images.

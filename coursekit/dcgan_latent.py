@@ -71,7 +71,7 @@ def arithmetic(plus: Tensor, minus: Tensor, target: Tensor) -> Tensor:
         plus: z of pictures with the attribute, (n, latent); Radford et al. average three,
             because the sum of single vectors is unstable.
         minus: z of like pictures without it.
-        target: z of the pictures that are to get it.
+        target: z of the pictures that are to get it, (n, latent).
 
     Returns:
         One vector (latent,).
@@ -442,7 +442,7 @@ def without_filters(generator: Generator, latents: Tensor, block: int, filters: 
         generator: in eval mode.
         latents: (N, latent).
         block: how many blocks come before the maps.
-        filters: indices of the maps to switch off.
+        filters: indices (n,) of the maps to switch off.
 
     Raises:
         SettingError: no such map.

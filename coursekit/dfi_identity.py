@@ -124,7 +124,7 @@ def cosine_margin_loss(
 
     Args:
         embeddings: (N, D), of any length: they are scaled to unit length here.
-        centres: (people, D), one direction for each person.
+        centres: (K, D), one direction for each of K people.
         labels: (N,) int64, who it is.
         scale: :math:`s`.
         margin: :math:`m`, by which the right cosine is lowered.

@@ -127,9 +127,9 @@ def discriminator_step(
     Args:
         discriminator: pairs (N, C + C', H, W) in [-1, 1] → logits (N, 1, h, w).
         optimiser: of the discriminator's parameters.
-        source: x, inputs in [-1, 1].
-        target: y, the true outputs.
-        fake: G(x); no gradient goes back to the generator.
+        source: x, inputs (N, C, H, W) in [-1, 1].
+        target: y, the true outputs (N, C', H, W).
+        fake: G(x), like the target; no gradient goes back to the generator.
         real_label: as in `dcgan.discriminator_loss`.
 
     Returns:
@@ -161,9 +161,9 @@ def generator_step(
     Args:
         discriminator: it is only asked; its weights get no gradient.
         optimiser: of the generator's parameters.
-        source: x, inputs in [-1, 1].
-        target: y, the true outputs.
-        fake: G(x), with its graph.
+        source: x, inputs (N, C, H, W) in [-1, 1].
+        target: y, the true outputs (N, C', H, W).
+        fake: G(x), like the target, with its graph.
         adversarial: off leaves L_cGAN out.
         l1_weight: λ; 0 leaves L1 out.
 

@@ -173,7 +173,7 @@ def discriminator_step(
         critic: (images (N, C, r, r) in [-1, 1], stage) → scores (N,).
         optimiser: of its parameters.
         real: as `real_at` gives them, in [-1, 1].
-        fake: images of the generator at that stage; no gradient goes back to it.
+        fake: images of the generator at that stage, (N, C, r, r); no gradient goes back to it.
         stage: where the networks stand.
         penalty_weight: λ.
         drift_weight: ε_drift, which keeps the scores near 0: the other terms only know

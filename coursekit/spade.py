@@ -146,7 +146,7 @@ def discriminator_step(
         optimiser: of the discriminator's parameters.
         planes: one-hot label maps (N, classes, H, W).
         images: true pictures (N, 3, H, W) in [-1, 1].
-        fake: G(m, z); no gradient goes back to the generator.
+        fake: G(m, z), like ``images``; no gradient goes back to the generator.
     """
     real = discriminator(planes, images)
     made = discriminator(planes, fake.detach())
@@ -178,7 +178,7 @@ def generator_step(
         discriminator: it is only asked; its weights get no gradient.
         optimiser: of the painter's parameters.
         planes, images: as in `discriminator_step`.
-        fake, kl: what the painter gave, with their graph.
+        fake, kl: what the painter gave, (N, 3, H, W) and a scalar, with their graph.
         weights: of the terms.
         perceptual: the VGG term; left out if there is none.
     """

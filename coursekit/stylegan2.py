@@ -160,7 +160,7 @@ def discriminator_step(
     Args:
         discriminator: images (N, C, H, W) in [-1, 1] → logits (N,).
         optimiser: of its parameters.
-        real, fake: images; no gradient goes back to the generator.
+        real, fake: images (N, C, H, W); no gradient goes back to the generator.
     """
     real_logits, fake_logits = discriminator(real), discriminator(fake.detach())
     loss = dcgan.discriminator_loss(real_logits, fake_logits)

@@ -51,7 +51,7 @@ def pictures(
 
     Args:
         generator: its synthesis network is used.
-        styles: w.
+        styles: w, as above.
         noise: as for `Synthesis.forward`.
         batch: how many at once.
     """

@@ -229,8 +229,8 @@ def critic_step(
     Args:
         critic: images (N, …) → scores.
         optimiser: of the critic's parameters.
-        real: images of the data set.
-        fake: images of the generator; no gradient goes back to it.
+        real: images of the data set, (N, …).
+        fake: images of the generator, of the same shape; no gradient goes back to it.
         penalty_weight: λ of the gradient penalty; 0 leaves it out.
         clip: c of the weight clipping after the step; ``None`` leaves it out.
         drift_weight: of the drift penalty; 0 leaves it out.

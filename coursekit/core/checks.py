@@ -42,7 +42,7 @@ def one_shape(shape: str, dims: int, **tensors: Tensor) -> None:
     Args:
         shape: what is expected, in the words of the formula, such as ``"(N, C)"``.
         dims: how many dimensions that are.
-        tensors: what is compared, by name.
+        tensors: what is compared, by name; any shape is looked at.
     """
     sizes = {name: tuple(each.shape) for name, each in tensors.items()}
     if len(set(sizes.values())) != 1 or any(len(size) != dims for size in sizes.values()):

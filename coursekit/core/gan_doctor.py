@@ -190,7 +190,7 @@ class GanDoctor:
 
         Args:
             step: counted from 1.
-            real_logits, fake_logits: the discriminator's answers, before any sigmoid.
+            real_logits, fake_logits: the discriminator's answers, of any shape, before any sigmoid.
             generator_gradient_norm: see `gradient_norm`; before the optimiser's step.
             samples, real: generated and real images (N, C, H, W) in one range, or vectors (N, D);
                 at least 8 of each. From different z.
