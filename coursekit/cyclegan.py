@@ -244,7 +244,8 @@ def discriminator_step(
         discriminator: pictures (N, C, H, W) in [-1, 1] → scores (N, 1, h, w), one a patch.
         optimiser: of the discriminator's parameters.
         real: pictures of its heap, (N, C, H, W).
-        fake: as many translations into its heap, mostly from the pool; no gradient goes back to them.
+        fake: translations into its heap, (N, C, H, W), mostly from the pool; no gradient goes back
+            to them.
     """
     loss = lsgan_discriminator_loss(discriminator(real), discriminator(fake.detach()))
 
