@@ -137,7 +137,8 @@ def attribute_vector(target: Tensor, source: Tensor) -> Tensor:
     Raises:
         ShapeError: not two dimensions, an empty set, or different lengths.
     """
-    if target.dim() != 2 or target.shape[1:] != source.shape[1:] or not len(target) * len(source):
+    numbers = target.numel() * source.numel()
+    if target.dim() != 2 or target.shape[1:] != source.shape[1:] or not numbers:
         raise ShapeError(
             f"Sets {tuple(target.shape)} and {tuple(source.shape)}: give (K, D) each, not empty."
         )
@@ -164,7 +165,7 @@ def shift(
         (N, D).
 
     Raises:
-        SettingError: another scaling, or a beta that is not finite.
+        SettingError: another scaling, a beta that is not finite, or a vector of zeros to divide by.
         ShapeError: a vector, or a number of betas, that does not fit the features.
     """
     if scaling not in SCALINGS:
@@ -179,7 +180,10 @@ def shift(
     if not torch.isfinite(alpha).all():
         raise SettingError(f"beta={beta} must be a finite number, such as 1.")
     if scaling == "paper":
-        alpha = alpha / vector.square().mean(dim=-1, keepdim=True)
+        power = vector.square().mean(dim=-1, keepdim=True)
+        if not power.all():
+            raise SettingError("The vector is zero: two sets with one mean give no direction.")
+        alpha = alpha / power
     return features + alpha * vector
 
 

@@ -89,13 +89,16 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
 
     Raises:
         ShapeError: not one 2×3 matrix an image.
+        SettingError: a matrix that cannot be undone: it holds NaN, or maps the plane to a line.
     """
     if matrices.shape != (len(images), 2, 3):
         raise ShapeError(f"{len(images)} images and matrices {tuple(matrices.shape)}.")
     height, width = images.shape[-2:]
     size = matrices.new_tensor([width, height])
     # grid_sample asks, for each pixel of the result, where it comes from: the inverse, in [-1, 1].
-    inverse = torch.linalg.inv(matrices[:, :, :2].double())
+    inverse, failed = torch.linalg.inv_ex(matrices[:, :, :2].double())
+    if failed.any() or not (inverse.isfinite().all() and matrices.isfinite().all()):
+        raise SettingError("A matrix cannot be undone; look whether landmarks lie on one line.")
     offset = -inverse @ matrices[:, :, 2:].double()
     unit = inverse * size[None, None] / size[None, :, None]
     centre = (2 * offset[:, :, 0] / size) + (inverse @ size.double()) / size - 1

@@ -135,7 +135,11 @@ def cosine_margin_loss(
     """
     if embeddings.shape[1] != centres.shape[1]:
         raise ShapeError(f"Vectors of {embeddings.shape[1]} against {centres.shape[1]} numbers.")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(centres):
+    if not len(labels) or labels.shape != embeddings.shape[:1]:
+        raise ShapeError(
+            f"Labels {tuple(labels.shape)} for {len(embeddings)} vectors; give one each."
+        )
+    if not 0 <= int(labels.min()) <= int(labels.max()) < len(centres):
         raise SettingError(
             f"Labels run from {int(labels.min())} to {int(labels.max())}; there are "
             f"{len(centres)} people, counted from 0."

@@ -62,7 +62,8 @@ class Batches:
     ) -> None:
         if not 1 <= batch_size <= len(data):
             raise SettingError(f"batch_size={batch_size} does not fit {len(data)} entries.")
-        self.data, self.batch_size, self.seed, self.device = data, batch_size, seed, device
+        self.data, self.batch_size, self.seed = data, batch_size, seed
+        self.device = runtime.find_device(device)
         self.drawn, self._epoch, self._order = 0, -1, torch.empty(0, dtype=torch.long)
 
     def __iter__(self) -> Batches:

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import math
 import re
+from numbers import Real
 
 from coursekit.core.errors import SettingError
 
 _UNITS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
+_NUMBER, _UNIT = r"\d+(?:\.\d+)?", r"\s*([a-z]+)\s*"
 _WARM_UP = 2  # steps: the first ones allocate memory and choose algorithms
 _SAMPLE_STEPS, _SAMPLE_SECONDS = 8, 2.0  # time this many, or for this long
 
 
 def parse_budget(budget: str | float) -> float:
-    """Seconds of a budget: a number of seconds, or text such as ``"90 s"``, ``"4 min"``.
+    """Seconds of a budget: a number of seconds, or text such as ``"90 s"``, ``"1 h 20 min"``.
 
     Raises:
         SettingError: it cannot be read, or is not positive.
     """
-    text = str(budget).strip().lower()
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*?)s?", text) if text != "s" else None
-    unit = match.group(2) or "s" if match else ""
-    if not match or unit not in _UNITS or float(match.group(1)) <= 0:
+    number = isinstance(budget, Real) and not isinstance(budget, bool)
+    seconds = float(budget) if number else _seconds(str(budget).strip().lower())
+    if not 0 < seconds < math.inf:
         raise SettingError(f"The budget {budget!r} is no time. Write '90 s', '4 min' or '1.5 h'.")
-    return float(match.group(1)) * _UNITS[unit]
+    return seconds
+
+
+def _seconds(text: str) -> float:
+    """NaN where it is no time."""
+    if re.fullmatch(_NUMBER, text):
+        return float(text)
+    if not re.fullmatch(f"({_NUMBER}{_UNIT})+", text):
+        return math.nan
+    parts = re.findall(f"({_NUMBER}){_UNIT}", text)
+    return sum(
+        float(each) * _UNITS.get(unit.removesuffix("s") or "s", math.nan) for each, unit in parts
+    )
 
 
 def duration(seconds: float) -> str:

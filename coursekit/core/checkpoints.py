@@ -76,8 +76,8 @@ def save(module: nn.Module, path: Path | str, about: Mapping[str, Any]) -> Path:
             date is added.
 
     Raises:
-        WeightsError: a fact is missing, a weight is too large for half precision, or the file
-            cannot be written. An older file of that name is still there.
+        WeightsError: a fact is missing or no plain value, a weight is too large for half precision,
+            or the file cannot be written. An older file of that name is still there.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -89,8 +89,15 @@ def save(module: nn.Module, path: Path | str, about: Mapping[str, Any]) -> Path:
         raise WeightsError(f"A checkpoint must say its {', '.join(missing)}.")
     weights = {name: _half(name, tensor) for name, tensor in module.state_dict().items()}
     try:
+        header = json.dumps(about)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(
+            f"What {path.name} should say about itself cannot be written ({error}); give plain "
+            "numbers and words."
+        ) from error
+    try:
         with replacing(path) as half:
-            save_file(weights, half, metadata={"about": json.dumps(about)})
+            save_file(weights, half, metadata={"about": header})
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"The checkpoint {path} cannot be written: {error}.") from error
     return path

@@ -132,7 +132,7 @@ def _check_settings(method: str, start: Tensor, steps: int, seconds: float | Non
     if method not in LEARNING_RATES:
         known = ", ".join(LEARNING_RATES)
         raise SettingError(f"There is no method {method!r}. Choose one of {known}.")
-    if steps < 1 or (seconds is not None and seconds <= 0):
+    if steps < 1 or not (seconds is None or seconds > 0):
         raise SettingError(f"Nothing to do: steps={steps}, seconds={seconds}. Give at least 1.")
     if not start.is_floating_point() or not torch.isfinite(start).all():
         raise SettingError(
@@ -141,11 +141,9 @@ def _check_settings(method: str, start: Tensor, steps: int, seconds: float | Non
         )
 
 
-def _check_numbers(
-    lr: float | None, snapshots: int, bounds: tuple[float, float] | None
-) -> None:
-    if lr is not None and not lr > 0:
-        raise SettingError(f"lr={lr}: a step size lies above 0.")
+def _check_numbers(lr: float | None, snapshots: int, bounds: tuple[float, float] | None) -> None:
+    if lr is not None and not 0 < lr < math.inf:
+        raise SettingError(f"lr={lr}: a step size is a number above 0.")
     if bounds is not None and not bounds[0] < bounds[1]:
         raise SettingError(f"bounds={bounds}: give the lower one first, such as (0, 1).")
     if snapshots < 0:

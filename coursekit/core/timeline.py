@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coursekit.core import runtime
 from coursekit.core.atomic import replacing
-from coursekit.core.errors import DataError
+from coursekit.core.errors import DataError, SettingError
 from coursekit.core.images import load_image, tile, to_pil
 from coursekit.core.zips import grows
 
@@ -64,7 +64,13 @@ class Timeline:
         return [self.picture(index) for index in range(len(self))]
 
     def thinned(self, count: int) -> Timeline:
-        """At most ``count`` of the frames, evenly chosen, the first and the last among them."""
+        """At most ``count`` of the frames, evenly chosen, the first and the last among them.
+
+        Raises:
+            SettingError: a count below 1.
+        """
+        if count < 1:
+            raise SettingError(f"{count=} leaves no frame; keep 1 or more.")
         if len(self) <= count:
             return self
         where = torch.linspace(0, len(self) - 1, count).round().int().tolist()

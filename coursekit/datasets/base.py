@@ -84,9 +84,10 @@ class Dataset(torch.utils.data.Dataset):
         ``indices`` may also be a bool tensor of length N, here and in `take`.
 
         Raises:
-            SettingError: a bool tensor of another length.
+            SettingError: there is no such entry, or a bool tensor of another length.
         """
         where = self._where(indices)
+        device = runtime.find_device(device)
         chosen = {name: field[where].to(device) for name, field in self.fields.items()}
         return {n: f.float() / 255 if n in self.pictures else f for n, f in chosen.items()}
 
@@ -94,7 +95,7 @@ class Dataset(torch.utils.data.Dataset):
         """A data set of these entries, (n,) indices or a bool tensor (N,), in this order.
 
         Raises:
-            SettingError: a bool tensor of another length.
+            SettingError: there is no such entry, or a bool tensor of another length.
         """
         where = self._where(indices)
         fields = {name: field[where] for name, field in self.fields.items()}
@@ -103,6 +104,12 @@ class Dataset(torch.utils.data.Dataset):
     def _where(self, indices: Sequence[int] | Tensor) -> Tensor:
         where = torch.as_tensor(indices).cpu()
         if where.dtype != torch.bool:
+            outside = (where < -len(self)) | (where >= len(self))
+            if outside.any():
+                first = where[outside][0].item()
+                raise SettingError(
+                    f"{self.info.name} has {len(self)} entries; there is no {first}."
+                )
             return where.long()
         if where.shape != (len(self),):
             shape = tuple(where.shape)
@@ -115,7 +122,7 @@ class Dataset(torch.utils.data.Dataset):
         Raises:
             SettingError: one of the halves would be empty.
         """
-        count = round(len(self) * held_out)
+        count = round(len(self) * held_out) if 0 < held_out < 1 else 0
         if not 0 < count < len(self):
             raise SettingError(f"held_out={held_out} of {len(self)} leaves one half empty.")
         order = torch.randperm(len(self), generator=runtime.generator(seed))

@@ -65,7 +65,8 @@ class Crops:
         if not 0 <= index < self.count:
             raise IndexError(f"There are {self.count} crops; there is no {index}.")
         picture = self.pictures[index % len(self.pictures)]
-        draws = torch.rand(4, generator=runtime.generator(self.seed * 1_000_003 + index)).tolist()
+        random = runtime.generator((self.seed * 1_000_003 + index) % 2**63)
+        draws = torch.rand(4, generator=random).tolist()
         height, width = picture.shape[-2:]
         side = round(self.size * (min(height, width) / self.size) ** draws[0])
         top, left = round(draws[1] * (height - side)), round(draws[2] * (width - side))
@@ -78,7 +79,7 @@ class Crops:
     ) -> dict[str, Tensor]:
         """The entries at ``indices``: ``{"image": (n, 3, size, size)}`` on a device."""
         squares = [self[index] for index in torch.as_tensor(indices).tolist()]
-        return {"image": torch.stack(squares).to(device)}
+        return {"image": torch.stack(squares).to(runtime.find_device(device))}
 
 
 def _checked(picture: Tensor) -> Tensor:
