@@ -247,6 +247,8 @@ _TUPLE = rf"\({_EXTENT},(?: ?(?:{_EXTENT}|\*?[a-z_]+(?: or \d)?),?)*\)"
 SHAPE = re.compile(rf"{_TUPLE}|\bscalars?\b|\bshapes?\b|\bshaped\b")
 REFERENCE = re.compile(r"\b(?:as(?: for| in)?|like|inverse of|see) `([\w.]+)`", re.I)
 
+ALIKE = re.compile(r"\b(as|like|same|those)\b|`")
+
 
 def texts(package: Package, item: Item, *, module: bool = True) -> list[str]:
     """The docstrings that speak for an item.
@@ -273,13 +275,21 @@ def _mathematical(item: Item) -> bool:
 
 
 def without_a_shape(package: Package) -> Iterator[str]:
-    """Whoever takes or returns tensors says of which shape."""
+    """Whoever takes or returns tensors says of which shape, and so does each tensor under Args."""
     for item, function in package.functions:
+        annotations = parameters(function)
         returned = ast.unparse(function.returns) if function.returns else ""
-        tensors = any(map(_is_tensor, [*parameters(function).values(), returned]))
-        said = any(map(SHAPE.search, texts(package, item, module=False)))
-        if _mathematical(item) and tensors and not said:
+        tensors = any(map(_is_tensor, [*annotations.values(), returned]))
+        if not _mathematical(item) or not tensors:
+            continue
+        if not any(map(SHAPE.search, texts(package, item, module=False))):
             yield f"{item.where}: no shape"
+        for name, entry in item.entries("Args").items():
+            tensor = re.fullmatch(r"Tensor( \| None)?", annotations.get(name, ""))
+            elsewhere = rf"\b{name}\b`* {_TUPLE}"  # "Whiten ``features`` (N, C, H, W)."
+            said = SHAPE.search(entry) or ALIKE.search(entry)
+            if tensor and not said and not re.search(elsewhere, item.docstring):
+                yield f"{item.where}: {name!r} has no shape"
 
 
 # --- Ranges and units -----------------------------------------------------------------------------

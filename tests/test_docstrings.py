@@ -185,6 +185,26 @@ def taken(callback: Callable[[Tensor], Tensor]) -> int:
     assert complaints == ([] if found else ["a.asked: no shape"])
 
 
+def test_every_tensor_under_args_has_its_shape(tmp_path: Path) -> None:
+    text = '''
+"""A module."""
+
+def some(x: Tensor, y: Tensor, z: Tensor | None, w: Tensor, grams: dict[str, Tensor]) -> None:
+    """Mix ``w`` (N, C) in.
+
+    Args:
+        x: (N,
+            C).
+        y: like x.
+        z: another.
+        w: the third.
+        grams: of layers.
+    """
+'''
+    found = list(docstring_rules.without_a_shape(package_of(tmp_path, a=text)))
+    assert found == ["a.some: 'z' has no shape"]
+
+
 def test_pictures_have_a_range(tmp_path: Path) -> None:
     text = '''
 """A module."""
