@@ -129,6 +129,13 @@ def _pair(torch_version: str) -> Check:
 
 
 def _device(torch: Any) -> Check:
+    from coursekit.core import runtime
+    from coursekit.core.errors import SettingError
+
+    try:
+        runtime.best_device()
+    except SettingError as error:
+        return Check("device", False, str(error), "unset COURSEKIT_DEVICE")
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / GIB
         return Check("device", True, f"CUDA, {torch.cuda.get_device_name()}, {memory:.0f} GiB")

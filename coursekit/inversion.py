@@ -19,7 +19,7 @@ from coursekit.core.features import FeatureExtractor, layer_names, of_layers
 from coursekit.core.images import check_images, sides_of
 from coursekit.core.losses import isotropic_total_variation
 from coursekit.core.optimise import PixelResult, optimise_pixels
-from coursekit.core.runtime import generator
+from coursekit.core.runtime import find_device, generator
 from coursekit.inversion_distances import (
     DISTORTIONS,
     Distortion,
@@ -178,7 +178,7 @@ def white_noise(
     leaves traces that deep layers do not see and nothing removes.
     """
     noise = torch.randn(1, 3, *sides_of(size), generator=generator(seed))
-    return (0.5 + amplitude * noise).clamp(0, 1).to(device)
+    return (0.5 + amplitude * noise).clamp(0, 1).to(find_device(device))
 
 
 def invert(

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coursekit import dcgan, wgan
-from coursekit.core import checkpoints, recording, training
+from coursekit.core import checkpoints, recording, runtime, training
 from coursekit.core.batches import with_fields
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.progan_networks import ALL, Critic, Generator, Ingredients, Stage, Widths, fade
@@ -115,7 +115,7 @@ class Feed:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.schedule, self.device = schedule, torch.device(device)
+        self.schedule, self.device = schedule, runtime.find_device(device)
         self.batches = {
             level.resolution: training.Batches(
                 data, level.batch, seed=100 * seed + number, device=device
@@ -280,7 +280,7 @@ def networks(
     made = Generator(widths, latent=latent, rules=rules, precision=precision)
     judge = Critic(widths, rules=rules, precision=precision)
     for network in (made, judge):
-        network.to(device).to(memory_format=torch.channels_last)
+        network.to(runtime.find_device(device)).to(memory_format=torch.channels_last)
     return made, judge
 
 

@@ -78,7 +78,7 @@ def make_game(
         block=variant.block,
         output=variant.output,
         precision=precision,
-    ).to(device)
+    ).to(runtime.find_device(device))
     critic = stylegan2.Discriminator(sizes, critic=variant.critic, precision=precision).to(device)
     terms = {"r1": variant.r1, "path_weight": variant.path_weight, "mixing": variant.mixing}
     settings = terms | settings

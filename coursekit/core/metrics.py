@@ -85,7 +85,7 @@ class Extractor:
         device: torch.device | str = "cpu",
     ) -> None:
         self.name, self.features, self.channels = name, features, channels
-        self.batch, self.device = batch, torch.device(device)
+        self.batch, self.device = batch, runtime.find_device(device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def vgg_extractor(layer: str = "relu4_3", device: torch.device | str = "cpu") ->
     from coursekit.core import weights
     from coursekit.core.features import FeatureExtractor
 
-    network = FeatureExtractor("vgg16", layer).to(device)
+    network = FeatureExtractor("vgg16", layer).to(runtime.find_device(device))
     digest = weights.DIGESTS["vgg16"] or ""
     return Extractor(
         f"VGG-16 {layer} mean {digest[:8]}",
@@ -173,7 +173,7 @@ def inception_extractor(device: torch.device | str = "cpu") -> Extractor:
     network = inception_v3(init_weights=False, aux_logits=True)
     network.load_state_dict(_downloaded(Inception_V3_Weights.IMAGENET1K_V1))
     network.fc = nn.Identity()
-    network.requires_grad_(False).eval().to(device)
+    network.requires_grad_(False).eval().to(runtime.find_device(device))
 
     def features(images: Tensor) -> Tensor:
         return network(2 * transforms.resize(images, [299, 299], antialias=True) - 1)

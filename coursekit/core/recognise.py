@@ -112,7 +112,7 @@ def fit(
         raise SettingError(f"Training needs a step and two pictures; got {steps=}, {batch=}.")
     recogniser = Recogniser(
         spec, size=size, channels=images.shape[1], width=width, features=features, seed=seed
-    ).to(device)
+    ).to(runtime.find_device(device))
     _check_targets(images, targets, spec)
     _standardise(recogniser, targets)
     generator = runtime.generator(seed)
@@ -318,7 +318,7 @@ def load(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Re
     if not sound:
         raise WeightsError(f"{path.name} does not match its own digest; take a fresh copy.")
     recogniser.name, recogniser.header = path.stem, found.about
-    return recogniser.to(device)
+    return recogniser.to(runtime.find_device(device))
 
 
 def _report(stored: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Report:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 PRESETS = ("ci", "quick", "full")
+DEVICES = ("cpu", "cuda", "mps")
 T = TypeVar("T")
 
 
@@ -52,10 +53,11 @@ def setup(preset: str | None = None, *, seed: int = 0, quiet: bool = False) -> R
     """Prepare a notebook: preset, device, seeds, threads and inline figures.
 
     The preset is the argument, else ``COURSEKIT_PRESET``, else ``full`` on a GPU and ``quick``
-    on a CPU. ``COURSEKIT_THREADS`` limits torch's threads.
+    on a CPU. ``COURSEKIT_DEVICE`` chooses another device than the best one, and
+    ``COURSEKIT_THREADS`` limits torch's threads.
 
     Raises:
-        SettingError: the preset or the number of threads is not one that exists.
+        SettingError: the preset, the device or the number of threads is not one that exists.
     """
     import torch
 
@@ -69,6 +71,11 @@ def setup(preset: str | None = None, *, seed: int = 0, quiet: bool = False) -> R
     run = Run(preset=chosen, device=device, seed=seed)
     if not quiet:
         print(_greeting(run))
+        if chosen == "full" and device.type == "cpu":
+            print(
+                "The preset full is meant for a GPU, and this is a CPU: a notebook takes hours. "
+                "Leave the preset out, or choose 'quick'."
+            )
     return run
 
 
@@ -104,8 +111,56 @@ def _positive_whole(text: str, name: str) -> int:
     return int(text)
 
 
+def find_device(name: str | torch.device) -> torch.device:
+    """The device of that name: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+
+    Raises:
+        SettingError: there is no such device, or this machine or this torch does not have it.
+    """
+    import torch
+
+    try:
+        found = torch.device(name)
+    except (RuntimeError, TypeError):
+        found = None
+    if found is None or found.type not in DEVICES:
+        raise SettingError(f"There is no device {name!r}. Choose one of {', '.join(DEVICES)}.")
+    missing = _missing(found)
+    if missing:
+        raise SettingError(
+            f"The device {str(found)!r} was asked for, but {missing}. Leave it out to work with "
+            f"what there is ({best_device_here().type}); `coursekit doctor` says more."
+        )
+    return found
+
+
+def _missing(device: torch.device) -> str:
+    """Why this machine does not have the device; nothing if it has."""
+    import torch
+
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        return "this torch sees no Apple GPU"
+    if device.type != "cuda":
+        return ""
+    if not torch.cuda.is_available():
+        built = torch.version.cuda or getattr(torch.version, "hip", None)
+        return "torch sees no GPU here" if built else "this torch is built for CPUs alone"
+    count = torch.cuda.device_count()
+    return f"there are {count} GPUs, counted from 0" if (device.index or 0) >= count else ""
+
+
 def best_device() -> torch.device:
-    """Return CUDA if there is one, then Apple's MPS, then the CPU."""
+    """The device that ``COURSEKIT_DEVICE`` asks for, else the best one of this machine.
+
+    Raises:
+        SettingError: the variable asks for what is not there.
+    """
+    asked = os.environ.get("COURSEKIT_DEVICE")
+    return find_device(asked) if asked else best_device_here()
+
+
+def best_device_here() -> torch.device:
+    """CUDA if there is one, then Apple's MPS, then the CPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -133,11 +188,11 @@ def generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
     """A fresh torch generator, so that one result never depends on what ran before it.
 
     Raises:
-        SettingError: the seed is no whole number of 64 bits.
+        SettingError: the seed is no whole number of 64 bits, or there is no such device.
     """
     import torch
 
-    return torch.Generator(device=device).manual_seed(_whole_seed(seed))
+    return torch.Generator(device=find_device(device)).manual_seed(_whole_seed(seed))
 
 
 def _whole_seed(seed: int) -> int:

@@ -151,7 +151,8 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
         ShapeError: other shapes, no pictures, fractions, or a number that is no class.
     """
     for name, maps in (("predicted", predicted), ("labels", labels)):
-        if maps.dim() != 3 or maps.is_floating_point() or not maps.numel():
+        whole = not (maps.is_floating_point() or maps.is_complex())
+        if maps.dim() != 3 or not whole or not maps.numel():
             raise ShapeError(f"{name}: whole numbers (N, H, W), not {maps.dtype} {maps.shape}.")
         if int(maps.min()) < 0 or int(maps.max()) >= classes:
             raise ShapeError(f"{name} runs from {maps.min()} to {maps.max()}, not in 0…{classes}.")
@@ -337,4 +338,4 @@ def load(name: str | os.PathLike[str] = "scenes", device: torch.device | str = "
     found = checkpoints.read(path)
     segmenter = found.network(Segmenter, "segmenter")
     segmenter.name, segmenter.header = path.stem, found.about
-    return segmenter.to(device)
+    return segmenter.to(runtime.find_device(device))
