@@ -77,10 +77,8 @@ class Raster:
                 value that may not be painted.
         """
         self._check(value)
-        where: np.ndarray = np.empty(0)
-        if len(points):
-            where = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-        if not where.size or not np.isfinite(where).all() or not width > 0:
+        where = _places(points)
+        if where is None or not width > 0:
             raise SettingError(f"A stroke needs points (x, y) and a width; got {points}, {width}.")
         # Far outside nothing is seen.
         where = where.clip(-2 * self.size, 3 * self.size) * self.detail
@@ -102,9 +100,11 @@ class Raster:
         """Paint the connected area of one value around a point; nothing if it lies outside.
 
         Raises:
-            SettingError: a value that may not be painted.
+            SettingError: a value that may not be painted, or a point that is no number.
         """
         self._check(value)
+        if _places([point]) is None:
+            raise SettingError(f"An area is filled from a point (x, y); got {point}.")
         column, row = (int(np.floor(each * self.detail)) for each in point)
         if 0 <= row < len(self.fine) and 0 <= column < len(self.fine):
             # Soft edges of a line belong neither to it nor to the area: a tolerance takes them in.
@@ -114,7 +114,7 @@ class Raster:
             self.fine[flood(whole, (row, column), connectivity=1, tolerance=tolerance)] = value
 
     def _check(self, value: int) -> None:
-        if not 0 <= value <= self.highest:
+        if not 0 <= value <= self.highest or value % 1:
             raise SettingError(f"{value} cannot be painted; the values are 0 to {self.highest}.")
 
     def undo(self) -> bool:
@@ -148,6 +148,16 @@ class Raster:
             self._check(value)
         self.remember()
         self.fine = values.astype(np.uint8).repeat(self.detail, 0).repeat(self.detail, 1)
+
+
+def _places(points: Sequence[Point]) -> np.ndarray | None:
+    """Points as numbers (n, 2), or ``None`` if that is not what they are."""
+    try:
+        where = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    proper = where.ndim == 2 and where.shape[1] == 2 and where.size and np.isfinite(where).all()
+    return where if proper else None
 
 
 def _near(box: Box, start: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -152,6 +152,8 @@ def _same_size(output: Tensor, target: Tensor) -> None:
 
 
 def _weights(pictures: Tensor, region: Tensor | None) -> Tensor:
+    if pictures.dim() != 4 or not pictures.numel():
+        raise ShapeError(f"Expected pictures (N, C, H, W), got {tuple(pictures.shape)}.")
     shape = (len(pictures), 1, *pictures.shape[-2:])
     if region is None:
         return pictures.new_ones(shape)

@@ -64,7 +64,12 @@ def resize_labels(planes: Tensor, size: Sequence[int]) -> Tensor:
 
     As a `SPADE` layer needs them (Park et al. 2019, §3). Any smoother way would mix classes:
     halfway between class 1 and class 3 there is no class 2.
+
+    Raises:
+        ShapeError: no planes, or a size below 1 pixel.
     """
+    if planes.dim() != 4 or len(size) != 2 or min(*planes.shape, *size) < 1:
+        raise ShapeError(f"Planes {tuple(planes.shape)} cannot be resized to {tuple(size)}.")
     return planes if planes.shape[2:] == tuple(size) else F.interpolate(planes, tuple(size))
 
 

@@ -50,10 +50,13 @@ def labels_of(pictures: Tensor, palette: Palette) -> Tensor:
 
     Raises:
         ShapeError: not such pictures.
-        SettingError: no colours, or too many.
+        SettingError: no colours, too many, or one that is none.
     """
     if not 1 <= len(palette) <= 256:
         raise SettingError(f"A palette has 1 to 256 colours, not {len(palette)}.")
+    wrong = [each for each in palette if len(each) != 3 or not all(0 <= c <= 255 for c in each)]
+    if wrong:
+        raise SettingError(f"{wrong[0]} is no colour; give (red, green, blue) from 0 to 255.")
     pixels, member = _pixels(pictures).unique(dim=0, return_inverse=True)
     colours = torch.tensor(palette, dtype=torch.float)
     nearest = torch.cat(
@@ -64,7 +67,8 @@ def labels_of(pictures: Tensor, palette: Palette) -> Tensor:
 
 
 def _pixels(pictures: Tensor) -> Tensor:
-    if pictures.dtype != torch.uint8 or pictures.dim() != 4 or pictures.shape[1] != 3:
+    shape = pictures.dim() == 4 and pictures.shape[1] == 3 and pictures.numel()
+    if pictures.dtype != torch.uint8 or not shape:
         raise ShapeError(
             f"Expected pictures uint8 (N, 3, H, W), got {pictures.dtype} {tuple(pictures.shape)}."
         )
