@@ -206,7 +206,8 @@ def invert(
         weight: :math:`\lambda` of the total variation per pixel (`tv_prior`); by default the
             network's in ``TV_WEIGHTS``.
         beta: its exponent; 1 keeps edges, 2 smooths.
-        start: first image; by default white noise from ``seed`` with amplitude ``noise``.
+        start: first image, like ``image``; by default white noise from ``seed`` with amplitude
+            ``noise``.
         settings: passed on to `optimise_pixels` (``steps``, ``method``, ``snapshots`` …).
 
     Returns:

@@ -320,7 +320,7 @@ def coarse_to_fine(
 
     Args:
         make_loss: returns the loss for images whose shorter side has that many pixels.
-        start: the image to begin with; it is resized to ``sizes[0]``.
+        start: the image to begin with, (N, 3, H, W); it is resized to ``sizes[0]``.
         sizes: shorter sides, ascending.
         steps: steps at every size, or one number for each.
         settings: passed on to `optimise_pixels`, at every size; so ``seconds`` is for each.
