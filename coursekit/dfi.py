@@ -57,7 +57,7 @@ class DeepSpace:
     """
 
     def __init__(self, examples: Tensor, layers: Sequence[str] = LAYERS, **network: Any) -> None:
-        settings = {"network": "vgg16", "pool": "avg", "precision": "bfloat16", **network}
+        settings = {"network": "vgg16", "pool": "avg", "precision": "auto", **network}
         self.extractor = FeatureExtractor(layers=layers, **settings).to(examples.device)
         self.layers = self.extractor.layers
         with torch.no_grad():

@@ -172,7 +172,7 @@ class Autoencoder(nn.Module):
 
     Args:
         decoder: its level decides where the encoder is cut.
-        precision: of the encoder: ``"float32"``, or ``"bfloat16"`` for training.
+        precision: of the encoder, as in `FeatureExtractor`; ``"auto"`` for training.
 
     Raises:
         WeightsError: VGG-16 is neither in the cache nor to be had.
@@ -292,7 +292,7 @@ def _features_and_wanted(
     autoencoder: Autoencoder, shallower: Decoder, images: Tensor
 ) -> tuple[Tensor, Tensor]:
     """What the decoder reads, and what the shallower one's first convolution makes of its own."""
-    above, read = Autoencoder(shallower, "bfloat16").to(images.device), next(iter(shallower))
+    above, read = Autoencoder(shallower, "auto").to(images.device), next(iter(shallower))
     parts = images.split(8)
     features = [autoencoder.encode(part).float() for part in parts]
     wanted = [read(above.encode(part).float()) for part in parts]
@@ -399,7 +399,7 @@ def train_decoder(
     front_steps: int = 0,
     learning_rate: float = 0.05,
     feature_weight: float = 1.0,
-    precision: str = "bfloat16",
+    precision: str = "auto",
     **settings: Any,
 ) -> training.TrainingResult:
     """Train the decoder of an autoencoder (section 3.1); the encoder stays as it is.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models import vgg
 
-from coursekit.core import weights
+from coursekit.core import runtime, weights
 from coursekit.core.errors import ImageError, LayerError, SettingError
 from coursekit.core.features import FeatureExtractor, layer_names, receptive_field
 
@@ -178,6 +178,13 @@ def test_random_weights_have_he_variance() -> None:
             fan_in = layer.in_channels * 9
             assert layer.weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.05)
             assert not layer.bias.any()
+
+
+@pytest.mark.parametrize(("able", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_is_bfloat16_where_it_is_multiplied(able, expected, monkeypatch) -> None:
+    monkeypatch.setattr(runtime, "multiplies_bfloat16", lambda device: able)
+    extractor = FeatureExtractor("alexnet", ["relu2"], weights="random", precision="auto")
+    assert extractor.dtype == expected
 
 
 def test_bfloat16_is_close() -> None:

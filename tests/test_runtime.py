@@ -231,3 +231,23 @@ def test_every_name_of_the_package_exists() -> None:
     assert set(coursekit.__all__) <= set(dir(coursekit))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = coursekit.nonsense
+
+
+@pytest.mark.parametrize(("bf16", "amx"), [(True, False), (False, True), (False, False)])
+def test_a_processor_multiplies_bfloat16_if_it_says_so(bf16: bool, amx: bool, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    assert runtime.multiplies_bfloat16(torch.device("cpu")) == (bf16 or amx)
+
+
+def test_a_processor_that_cannot_be_asked_does_not(monkeypatch) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert not runtime.multiplies_bfloat16(torch.device("cpu"))
+    assert not runtime.multiplies_bfloat16(torch.device("mps"))
+
+
+@pytest.mark.parametrize(("major", "able"), [(7, False), (8, True), (9, True)])
+def test_gpus_multiply_bfloat16_from_capability_8_on(major: int, able: bool, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (major, 0))
+    assert runtime.multiplies_bfloat16(torch.device("cuda")) == able

@@ -382,10 +382,17 @@ def test_a_decay_that_is_no_share(decay: float) -> None:
 
 @pytest.mark.parametrize(
     ("precision", "expected"),
-    [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("auto", torch.float32)],
+    [("float32", torch.float32), ("bfloat16", torch.bfloat16)],
 )
 def test_precision_of_a_matrix_product_on_the_cpu(precision, expected) -> None:
     with training.autocast(torch.device("cpu"), precision):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+
+
+@pytest.mark.parametrize(("able", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_is_bfloat16_where_it_is_multiplied(able, expected, monkeypatch) -> None:
+    monkeypatch.setattr(training.runtime, "multiplies_bfloat16", lambda device: able)
+    with training.autocast(torch.device("cpu"), "auto"):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coursekit.core import runtime
 from coursekit.core import weights as pretrained
 from coursekit.core.errors import ImageError, LayerError, SettingError
 
@@ -84,9 +85,10 @@ class FeatureExtractor(nn.Module):
         padding: how convolutions see beyond the border: ``"zeros"`` as trained, ``"reflect"``,
             ``"replicate"`` or ``"circular"``.
         weights: ``"imagenet"``, or ``"random"`` (He initialisation from ``seed``).
-        precision: ``"float32"``, or ``"bfloat16"``: much faster on CPUs that multiply it
-            (benchmarks/README.md has gain and cost). Feature maps come back in that type; the
-            losses of the course sum in float32.
+        precision: ``"float32"``; ``"bfloat16"``: much faster where it is multiplied
+            (benchmarks/README.md has gain and cost), much slower elsewhere; or ``"auto"``: bfloat16
+            if the course's device multiplies it, `core.runtime.best_device`. Feature maps come
+            back in that type; the losses of the course sum in float32.
 
     Raises:
         LayerError: a layer that the network does not have; the message lists those it has.
@@ -114,7 +116,7 @@ class FeatureExtractor(nn.Module):
         _check_choice("pool", pool, ("max", "avg"))
         _check_choice("padding", padding, _PADDINGS)
         _check_choice("weights", weights, ("imagenet", "random"))
-        _check_choice("precision", precision, ("float32", "bfloat16"))
+        _check_choice("precision", precision, ("float32", "bfloat16", "auto"))
         depth = 1 + max(names.index(layer) for layer in self.layers)
         self.body = _build(network, names[:depth], pool, padding)
         _fill(self.body, network, weights, seed)
@@ -123,6 +125,8 @@ class FeatureExtractor(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         # With ReLU in place, what the course gains over a plain loop (benchmarks/bench_gatys.py).
         self.body.to(memory_format=torch.channels_last)
+        if precision == "auto" and runtime.multiplies_bfloat16(runtime.best_device()):
+            precision = "bfloat16"
         if precision == "bfloat16":
             self._narrow()
         self.requires_grad_(False).eval()

@@ -170,6 +170,23 @@ def best_device_here() -> torch.device:
     return torch.device("cpu")
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 itself.
+
+    That are GPUs of capability 8.0 upwards, and x86 processors with AVX-512-BF16 or AMX. Others
+    can take many times as long in bfloat16 as in float32.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type != "cpu":
+        return False
+    # torch has no public question for it. Where these are gone, the answer is no.
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch (all devices).
 

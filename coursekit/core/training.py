@@ -46,8 +46,8 @@ _DIRECTIONS = ("._u", "._v")  # of torch.nn.utils.parametrizations.spectral_norm
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
     """The context for a network's forward pass: bfloat16 where asked, else nothing.
 
-    ``"auto"`` means bfloat16 on GPUs that compute in it (capability 8.0 upwards) and float32
-    everywhere else. bfloat16 has float32's range, so losses need no scaling.
+    ``"auto"`` means bfloat16 where the device multiplies it (`core.runtime.multiplies_bfloat16`)
+    and float32 everywhere else. bfloat16 has float32's range, so losses need no scaling.
 
     Raises:
         SettingError: the precision is none of `PRECISIONS`.
@@ -55,8 +55,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision not in PRECISIONS:
         raise SettingError(f"There is no precision {precision!r}; use one of {PRECISIONS}.")
     if precision == "auto":
-        modern = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
-        precision = "bfloat16" if modern else "float32"
+        precision = "bfloat16" if runtime.multiplies_bfloat16(device) else "float32"
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 

@@ -104,7 +104,7 @@ def find_style(name: str) -> Tensor:
 def make_network(seed: int, start: nn.Module | None = None) -> TransformerNetwork:
     """The network of the recipe, with random weights or those of ``start``."""
     runtime.seed_everything(seed)
-    network = TransformerNetwork(WIDTH, precision="bfloat16").to(runtime.best_device())
+    network = TransformerNetwork(WIDTH, precision="auto").to(runtime.best_device())
     if start is not None:
         network.load_state_dict(start.state_dict())
     return network
@@ -125,7 +125,7 @@ def _train(
     progress: bool,
 ) -> training.TrainingResult:
     device = runtime.best_device()
-    objective = fast_style.Objective(style.to(device), precision="bfloat16")
+    objective = fast_style.Objective(style.to(device), precision="auto")
     batches = training.Batches(data, BATCH, seed=seed, device=device)
     shown = torch.cat([photo(name, 160, crop=True) for name in HELD_OUT])
     return fast_style.train(

@@ -41,10 +41,10 @@ def course(
     """Train the five decoders that notebook 05 loads, the shallow ones first.
 
     Slim decoders (`wct_networks.COURSE_WIDTHS`), 128-pixel crops of photographs, two a batch, the
-    encoder in bfloat16. Each level from 3 on begins as the one above it ends; levels 4 and 5 set
-    the layers before that to a linear guess, and level 5 trains them by themselves first. Each
-    file's header holds what the decoder reaches on photographs it has not seen (`measure`). About
-    three quarters of an hour on one CPU core.
+    encoder in bfloat16 where the machine multiplies it. Each level from 3 on begins as the one
+    above it ends; levels 4 and 5 set the layers before that to a linear guess, and level 5 trains
+    them by themselves first. Each file's header holds what the decoder reaches on photographs it
+    has not seen (`measure`). About three quarters of an hour on one CPU core.
 
     Args:
         folder: keeps a ``checkpoint.pt`` a level while it trains, and the results. A level that
@@ -98,7 +98,7 @@ def _train(
     decoder = Decoder(level, COURSE_WIDTHS)
     count = EXAMPLES.get(level)
     examples = crops.batch(range(count), device)["image"] if count else None
-    autoencoder = Autoencoder(decoder, precision="bfloat16").to(device)
+    autoencoder = Autoencoder(decoder, precision="auto").to(device)
     result = train_decoder(
         autoencoder,
         training.Batches(crops, BATCH, seed=seed, device=device),
