@@ -247,7 +247,7 @@ _TUPLE = rf"\({_EXTENT},(?: ?(?:{_EXTENT}|\*?[a-z_]+(?: or \d)?),?)*\)"
 SHAPE = re.compile(rf"{_TUPLE}|\bscalars?\b|\bshapes?\b|\bshaped\b")
 REFERENCE = re.compile(r"\b(?:as(?: for| in)?|like|inverse of|see) `([\w.]+)`", re.I)
 
-ALIKE = re.compile(r"\b(as|like|same|those)\b|`")
+ALIKE = re.compile(r"\b(as|like|same|those)\b|(?<!`)`[\w.]+`(?!`)")
 
 
 def texts(package: Package, item: Item, *, module: bool = True) -> list[str]:

@@ -189,16 +189,17 @@ def test_every_tensor_under_args_has_its_shape(tmp_path: Path) -> None:
     text = '''
 """A module."""
 
-def some(x: Tensor, y: Tensor, z: Tensor | None, w: Tensor, grams: dict[str, Tensor]) -> None:
+def some(x: Tensor, y: Tensor, z: Tensor | None, w: Tensor, *, v: Tensor, grams: Grams) -> None:
     """Mix ``w`` (N, C) in.
 
     Args:
         x: (N,
             C).
         y: like x.
-        z: another.
+        z: another, with ``x``.
         w: the third.
-        grams: of layers.
+        v: as in `other`.
+        grams: of layers, with ``z``.
     """
 '''
     found = list(docstring_rules.without_a_shape(package_of(tmp_path, a=text)))
