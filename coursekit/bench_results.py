@@ -204,9 +204,9 @@ def _ratio(side: Side, reference: str) -> str:
 
 
 def duration(milliseconds: float) -> str:
-    """Three digits or so: ``7.4 ms``, ``612 ms``, ``12.3 s``."""
-    if milliseconds >= 1e4:
-        return f"{milliseconds / 1e3:.1f} s"
+    """Three digits or so: ``7.4 ms``, ``612 ms``, ``1.23 s``, ``12.3 s``."""
+    if milliseconds >= 999.5:
+        return f"{milliseconds / 1e3:.{1 if milliseconds >= 9995 else 2}f} s"
     return f"{milliseconds:.0f} ms" if milliseconds >= 99.95 else f"{milliseconds:.1f} ms"
 
 
