@@ -6,6 +6,7 @@ is trained for a style: a decoder that only learnt to reconstruct turns the feat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -202,7 +203,11 @@ def mix_styles(transformed: Sequence[Tensor], shares: Sequence[float]) -> Tensor
         SettingError: not one share a style, negative ones, or all of them 0.
         ShapeError: features of different shapes.
     """
-    if len(transformed) != len(shares) or not min(shares, default=-1) >= 0 or not sum(shares) > 0:
+    if (
+        len(transformed) != len(shares)
+        or not min(shares, default=-1) >= 0
+        or not 0 < sum(shares) < math.inf
+    ):
         raise SettingError(
             f"Give one share of 0 or more for each of {len(transformed)} styles, not all of them "
             f"0; got {list(shares)}."

@@ -126,7 +126,7 @@ def test_one_pixel_out_of_range_is_refused(image: Tensor, value: float) -> None:
 
 
 @given(
-    st.lists(st.integers(0, 5), max_size=5).map(tuple),
+    st.lists(st.integers(0, 5), max_size=5).map(tuple) | shapes((1, 2), (1, 5), (1, 3)),
     st.sampled_from((*NO_FLOATS, torch.float32)),
 )
 def test_whatever_is_no_picture_is_refused_by_name(shape: tuple[int, ...], kind) -> None:
@@ -149,6 +149,14 @@ def test_whatever_is_no_picture_is_refused_by_name(shape: tuple[int, ...], kind)
 @given(st.binary(max_size=60) | st.text(string.printable + "\0éя", max_size=30))
 def test_bytes_and_names_that_are_no_picture_are_refused(thing: bytes | str) -> None:
     assert isinstance(refused(load_image, thing), ImageError)
+
+
+BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"\xff\xd8\xff", b"P6 9 9 255\n")
+
+
+@given(st.sampled_from(BEGINNINGS), st.binary(max_size=60))
+def test_the_beginning_of_a_picture_is_none(beginning: bytes, rest: bytes) -> None:
+    assert isinstance(refused(load_image, beginning + rest), ImageError)
 
 
 # --- Sizes ----------------------------------------------------------------------------------------
@@ -247,6 +255,17 @@ def test_any_name_is_written_to_or_refused_by_name(folder: Path, name: str, endi
     assert left == []
 
 
+@given(st.sampled_from(sorted(Image.registered_extensions())), st.sampled_from((3, 8, 40)))
+def test_every_ending_is_written_or_refused_by_name(folder: Path, ending: str, side: int) -> None:
+    path = folder / f"picture{ending}"
+    try:
+        save_image(torch.zeros(3, side, side), path)
+    except ImageError:
+        assert not path.exists()
+    else:
+        path.unlink()
+
+
 @given(st.sampled_from(("", ".", "/", "..")))
 def test_a_folder_is_no_file_to_write_to(path: str) -> None:
     assert isinstance(refused(save_image, torch.zeros(3, 2, 2), path), ImageError)
@@ -257,8 +276,11 @@ def test_what_cannot_be_shown_is_refused(shape: tuple[int, ...]) -> None:
     image = torch.rand(shape)
     if shape[0] == 1 and shape[1] in (1, 3) and 0 not in shape:
         assert to_array(image).shape == (*shape[2:], 3)
-        image[0, 0, 0, 0] = math.nan
-    assert isinstance(refused(to_array, image), ImageError)
+    else:
+        assert isinstance(refused(to_array, image), ImageError)
+    broken = torch.full((1, 3, *(side + 1 for side in shape[2:])), 0.5)
+    broken[0, -1, -1, -1] = math.nan
+    assert isinstance(refused(to_array, broken), ImageError)
 
 
 # --- For the networks -----------------------------------------------------------------------------

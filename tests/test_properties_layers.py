@@ -207,15 +207,12 @@ def test_other_schedules_of_the_same_images(schedule: Schedule, share: float) ->
             assert abs(after - before * share) <= new.batch
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(-4, 16), st.integers(-1, 3), st.integers(-1, 5), st.integers(-1, 5)),
-        max_size=3,
-    )
-)
-def test_a_schedule_is_sound_or_refused(levels) -> None:
+@given(schedules(), st.integers(0, 3), st.integers(0, 3), st.integers(-2, 9))
+def test_a_schedule_is_sound_or_refused(schedule: Schedule, row: int, column: int, value) -> None:
+    levels = [list(level) for level in schedule.levels]
+    levels[row % len(levels)][column] = value
     sizes = [level[0] for level in levels]
-    sound = bool(sizes) and sizes[0] >= 1 and levels[0][2] == 0
+    sound = sizes[0] >= 1 and levels[0][2] == 0
     sound = sound and all(b == 2 * a for a, b in itertools.pairwise(sizes))
     for _, batch, fade_in, stable in levels:
         sound = sound and batch >= 1 and min(fade_in, stable) >= 0 and fade_in + stable >= 1
@@ -223,6 +220,7 @@ def test_a_schedule_is_sound_or_refused(levels) -> None:
         assert Schedule(tuple(levels)).steps >= len(levels)
     else:
         assert isinstance(refused(Schedule, tuple(levels)), SettingError)
+    assert isinstance(refused(Schedule, ()), SettingError)
 
 
 @given(schedules(), st.sampled_from((*NO_NUMBERS, 0.0, -1.0)), st.integers(-5, 0))
