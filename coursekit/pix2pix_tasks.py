@@ -143,11 +143,14 @@ def folder(
 
     Raises:
         DataError: no folder, no picture, or one that is not twice as wide as high.
-        SettingError: ``held_out`` leaves one half empty.
+        SettingError: ``held_out`` leaves one half empty, or a size or count below 1.
     """
+    collections.check_sizes(size, count)
     place = Path(path).expanduser()
     own = place / split
     files = photos.files_of(own if own.is_dir() else place)
+    if not files:
+        raise DataError(f"The folder {str(path)!r} holds no picture; put JPEG or PNG files in it.")
     if not own.is_dir():
         files = _half(files, split, held_out)
     left, right = zip(*(_halves(file, size) for file in files[:count]), strict=True)

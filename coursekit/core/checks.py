@@ -5,9 +5,12 @@ Pictures have a check of their own, `coursekit.core.images.check_images`.
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from coursekit.core.errors import SettingError, ShapeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def at_least(least: float, **values: float) -> None:

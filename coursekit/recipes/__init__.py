@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from coursekit.core import runtime
+from coursekit.core import checks, runtime
 from coursekit.core.atomic import replacing
 from coursekit.core.errors import DataError, SettingError
 
@@ -75,9 +75,10 @@ def accepted(recipe: Recipe, given: Mapping[str, object]) -> dict[str, object]:
     """Those of the arguments ``given`` that are not ``None``.
 
     Raises:
-        SettingError: the recipe has no argument of that name.
+        SettingError: the recipe has no argument of that name, or steps or a size below 1.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
+    checks.at_least(1, **{name: chosen[name] for name in ("steps", "size") if name in chosen})
     known = inspect.signature(recipe).parameters
     takes_all = any(each.kind is each.VAR_KEYWORD for each in known.values())
     unknown = [f"--{name}" for name in chosen if name not in known]
