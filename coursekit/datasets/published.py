@@ -7,6 +7,7 @@ A ``size`` is the side of a square in pixels.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -207,6 +208,8 @@ def _folder(name: str, download: Callable[[Path], object]) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_name(f"{name}.lock")):
             if not place.is_dir():
+                for half in place.parent.glob(f"{name}.*/"):  # of a process that was killed
+                    shutil.rmtree(half, ignore_errors=True)
                 with tempfile.TemporaryDirectory(dir=place.parent, prefix=f"{name}.") as half:
                     download(Path(half) / name)
                     (Path(half) / name).rename(place)
