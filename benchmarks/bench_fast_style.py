@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import copy
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 
 import harness
@@ -187,7 +186,6 @@ def painting(options: argparse.Namespace, style: Tensor, precisions: list[str]) 
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table | str]:
-    warnings.filterwarnings("ignore", module="torchvision")
     precisions = harness.precisions(options)
     style = style_image("stained_glass", 256)
     yield training(options, style, precisions)

@@ -250,7 +250,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table | str]:
-    warnings.filterwarnings("ignore", module="torchvision")
     yield from harness.missing("pystiche")
     with_bfloat16 = harness.multiplies_bfloat16(options)
     yield closures(

@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -289,6 +290,7 @@ def main(
     if "cuda" in options.device and not torch.cuda.is_available():
         parser.error("there is no GPU here that torch can use; leave out --device")
     torch.set_num_threads(options.threads)
+    warnings.filterwarnings("ignore", module="torchvision")  # what peers ask of it is old
     try:
         if options.peak is not None and peak:
             print_peak(peak(options, options.peak), options.device)
