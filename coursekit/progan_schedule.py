@@ -70,11 +70,8 @@ class Schedule:
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", tuple(Level(*each) for each in self.levels))
         sizes = [level.resolution for level in self.levels]
-        if (
-            not sizes
-            or sizes[0] < 1
-            or sizes != [sizes[0] * 2**number for number in range(len(sizes))]
-        ):
+        doubled = [sizes[0] * 2**number for number in range(len(sizes))]
+        if sizes != doubled or min(sizes, default=0) < 1:
             raise SettingError(f"Resolutions {sizes} must double from level to level.")
         for level in self.levels:
             if min(level.batch, level.fade + level.stable) < 1 or min(level[2:]) < 0:

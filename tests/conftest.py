@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     common: dict[str, Any] = {"deadline": None, "database": None, "report_multiple_bugs": False}
     common["phases"] = (Phase.explicit, Phase.generate, Phase.shrink)
     settings.register_profile("usual", max_examples=25, derandomize=True, **common)
-    settings.register_profile("thorough", max_examples=150, **common)
+    settings.register_profile("thorough", max_examples=100, **common)
     many = config.getoption("--slow") or config.getoption("--only-slow")
     settings.load_profile("thorough" if many else "usual")
 

@@ -26,7 +26,7 @@ from coursekit.progan_distance import sliced_wasserstein
 pytestmark = pytest.mark.properties
 
 LOGITS = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=6).map(torch.tensor)
-NUMBERS = st.integers(1, 8)
+NEAR_1 = st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=3).map(torch.tensor)
 WHOLE_OR_NOT = st.sampled_from((*NO_NUMBERS, 0.0, -1.0, 1.5))
 
 
@@ -62,13 +62,15 @@ def test_generators_gain_from_every_fooled_judge(fake: Tensor) -> None:
     assert lsgan_generator_loss(torch.ones_like(fake)) == 0
 
 
-@given(LOGITS, LOGITS)
+@given(NEAR_1, NEAR_1)
 def test_least_squares_and_hinge_are_zero_for_the_right_answer_alone(
     real: Tensor, fake: Tensor
 ) -> None:
     assert lsgan_discriminator_loss(real, fake) >= 0
     assert lsgan_discriminator_loss(torch.ones_like(real), torch.zeros_like(fake)) == 0
     hinge = spade_losses.hinge_discriminator([[real]], [[fake]])
+    sure = spade_losses.hinge_discriminator([[1 + real.abs()]], [[-1 - fake.abs()]])
+    assert sure == 0, "right by the margin is left alone"
     right = bool((real >= 1).all() and (fake <= -1).all())
     assert hinge >= 0 and (hinge == 0) == right
 

@@ -154,6 +154,7 @@ def test_bytes_and_names_that_are_no_picture_are_refused(thing: bytes | str) -> 
 BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"\xff\xd8\xff", b"P6 9 9 255\n")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PIL's, about what is missing
 @given(st.sampled_from(BEGINNINGS), st.binary(max_size=60))
 def test_the_beginning_of_a_picture_is_none(beginning: bytes, rest: bytes) -> None:
     assert isinstance(refused(load_image, beginning + rest), ImageError)
@@ -255,6 +256,7 @@ def test_any_name_is_written_to_or_refused_by_name(folder: Path, name: str, endi
     assert left == []
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PIL's, of rare formats
 @given(st.sampled_from(sorted(Image.registered_extensions())), st.sampled_from((3, 8, 40)))
 def test_every_ending_is_written_or_refused_by_name(folder: Path, ending: str, side: int) -> None:
     path = folder / f"picture{ending}"

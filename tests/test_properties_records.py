@@ -147,8 +147,8 @@ def test_budgets_that_are_no_time_are_refused(budget) -> None:
 @given(
     st.integers(0, 50),
     st.none() | st.integers(1, 60),
-    st.none() | st.floats(0.5, 60),
-    st.lists(st.floats(0, 2), min_size=1, max_size=60),
+    st.none() | st.floats(0.5, 600),
+    st.lists(st.floats(0, 0.3), min_size=12, max_size=60),
 )
 def test_a_pace_never_plans_beyond_what_is_wanted(
     first: int, steps: int | None, seconds: float | None, times: list[float]
