@@ -191,7 +191,7 @@ def check_agreement(losses: dict[str, Objective], image: Tensor) -> str:
         if "bfloat16" not in name and error > 5e-3:
             sys.exit(f"{name} computes something else: its gradient is {error:.1%} away.")
         farthest = farthest if "bfloat16" in name else max(farthest, error)
-    return f"the gradients in float32 are at most {farthest:.2%} away from the plain loop's"
+    return f"the gradients in float32 are at most {farthest:.1e} of their length apart"
 
 
 def closures(options: argparse.Namespace, names: list[str]) -> Table:
