@@ -78,7 +78,8 @@ def accepted(recipe: Recipe, given: Mapping[str, object]) -> dict[str, object]:
         SettingError: the recipe has no argument of that name, or steps or a size below 1.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
-    checks.at_least(1, **{name: chosen[name] for name in ("steps", "size") if name in chosen})
+    counts = {n: v for n, v in chosen.items() if n in ("steps", "size") and isinstance(v, int)}
+    checks.at_least(1, **counts)
     known = inspect.signature(recipe).parameters
     takes_all = any(each.kind is each.VAR_KEYWORD for each in known.values())
     unknown = [f"--{name}" for name in chosen if name not in known]
