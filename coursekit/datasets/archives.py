@@ -49,7 +49,7 @@ def _refuse_offline(path: Path) -> None:
 
 def _missing(path: Path, reason: str) -> DataError:
     return DataError(
-        f"{path.name} is not in the cache and could not be fetched ({reason}). Try again online, "
+        f"{path.name} is not in the cache and could not be fetched ({reason}); try again online, "
         f"or put the file there as {path}."
     )
 

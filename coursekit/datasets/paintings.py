@@ -352,7 +352,7 @@ class MissingPainting(DataError):
 def _missing(entry: Painting, reason: str) -> MissingPainting:
     return MissingPainting(
         f"The {entry.kind} {entry.name!r} is not in the cache and could not be fetched "
-        f"({reason}). Connect to the internet once and run `coursekit fetch paintings`, "
+        f"({reason}); connect to the internet once and run `coursekit fetch paintings`, "
         f"or put the file there as {entry.path}.",
         reason,
     )
