@@ -255,7 +255,11 @@ class TwoPlayers(Generic[Network]):
 
     def __post_init__(self) -> None:
         rates, betas = self.learning_rates, (0.5, 0.999)
-        if not isinstance(rates, Sequence) or len(rates) != 2 or not min(rates) > 0:
+        if (
+            not isinstance(rates, Sequence)
+            or len(rates) != 2
+            or not all(rate > 0 for rate in rates)
+        ):
             raise SettingError(f"learning_rates={rates}: give those of G and D, two above 0.")
         self.g_optimiser = torch.optim.Adam(self.generator.parameters(), rates[0], betas)
         self.d_optimiser = torch.optim.Adam(self.discriminator.parameters(), rates[1], betas)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coursekit.core import checkpoints, training
+from coursekit.core import checkpoints, checks, training
 from coursekit.core.batches import with_fields
 from coursekit.core.errors import SettingError
 from coursekit.core.features import FeatureExtractor
@@ -86,10 +86,8 @@ class Objective:
     ) -> None:
         check_images(style, "style")
         check_photographs(style)
-        if not min(content_weight, style_weight, smoothness_weight) >= 0:
-            raise SettingError(
-                f"{content_weight=}, {style_weight=} and {smoothness_weight=} must be 0 or more."
-            )
+        weights = {"content_weight": content_weight, "style_weight": style_weight}
+        checks.at_least(0, **weights, smoothness_weight=smoothness_weight)
         self.content_layer, self.content_weight = content_layer, content_weight
         self.style_weight, self.smoothness_weight = style_weight, smoothness_weight
         layers = dict.fromkeys([*style_layers, content_layer])

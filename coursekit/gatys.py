@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coursekit.core import runtime
+from coursekit.core import checks, runtime
 from coursekit.core.errors import LayerError, SettingError, ShapeError
 from coursekit.core.features import FeatureExtractor, of_layers
 from coursekit.core.images import check_images, resize
@@ -116,10 +116,8 @@ def transfer_loss(
         SettingError: a weight below 0.
         LayerError: a content layer that the extractor does not give.
     """
-    if not min(content_weight, style_weight, smoothness_weight) >= 0:
-        raise SettingError(
-            f"{content_weight=}, {style_weight=} and {smoothness_weight=} must be 0 or more."
-        )
+    weights = {"content_weight": content_weight, "style_weight": style_weight}
+    checks.at_least(0, **weights, smoothness_weight=smoothness_weight)
     targets = content_targets(extractor, content, content_layers)
     energies, layer_weights = content_energies(targets), balanced_weights(grams, total=1.0)
 

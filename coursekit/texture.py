@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from coursekit.core import checks
 from coursekit.core.errors import LayerError, SettingError, ShapeError
 from coursekit.core.features import FeatureExtractor
 from coursekit.core.images import check_images, resize, sides_of
@@ -319,8 +320,7 @@ def _layer_weights(
             f"The weights name {', '.join(layer_weights)}, the layers are {', '.join(layers)}. "
             "Give each layer one weight."
         )
-    if not min(layer_weights.values()) >= 0:
-        raise SettingError(f"The weights {dict(layer_weights)} must be 0 or more.")
+    checks.at_least(0, **layer_weights)
     return layer_weights
 
 

@@ -294,7 +294,7 @@ def test_strokes_that_cannot_be_drawn_are_refused(place, value, width, points, s
 # --- Known factors --------------------------------------------------------------------------------
 
 
-@given(st.integers(-1, 6), SEEDS, st.sampled_from(sorted(FACTORS)), st.floats(-2, 8))
+@given(st.integers(-1, 6), SEEDS, st.sampled_from(sorted(FACTORS)), st.floats(-2, 8, width=32))
 def test_factors_are_in_range_and_fixing_one_leaves_the_others(
     count: int, seed: int, name: str, value: float
 ) -> None:

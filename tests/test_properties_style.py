@@ -26,7 +26,7 @@ from torch import Tensor
 from coursekit import gatys, texture, wct, wct_roots
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.losses import channel_statistics
-from coursekit.fast_style import flicker, paint, pan
+from coursekit.fast_style import Objective, flicker, paint, pan
 from coursekit.fast_style_networks import TransformerNetwork, instance_norm
 
 pytestmark = pytest.mark.properties
@@ -190,6 +190,17 @@ def test_weights_that_are_no_shares_are_refused(weights) -> None:
     assert isinstance(refused(gatys.mix_grams, styles, weights), SettingError)
     parts = [torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3)]
     assert isinstance(refused(wct.mix_styles, parts, weights), SettingError)
+
+
+TERMS = ("content_weight", "style_weight", "smoothness_weight")
+
+
+@given(st.sampled_from(TERMS), st.sampled_from((math.nan, -math.inf, -1e-3)), st.floats(0, 10))
+def test_no_term_has_a_negative_weight_or_none(term: str, wrong: float, other: float) -> None:
+    settings = dict.fromkeys(TERMS, other) | {term: wrong}
+    picture = torch.full((1, 3, 8, 8), 0.5)
+    assert isinstance(refused(gatys.transfer_loss, None, picture, {}, **settings), SettingError)
+    assert isinstance(refused(Objective, picture, **settings), SettingError)
 
 
 @given(

@@ -159,6 +159,8 @@ def _check_range(low: float, high: float) -> None:
 
 def _from_tensor(tensor: torch.Tensor) -> torch.Tensor:
     image = tensor.detach()
+    if image.is_complex():
+        raise ImageError(f"A tensor of {image.dtype} is no picture; use uint8, or floats in 0 … 1.")
     if image.dim() == 3:
         image = image[None]
     if image.dim() != 4 or image.shape[1] not in (1, 3):
