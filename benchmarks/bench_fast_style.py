@@ -136,8 +136,8 @@ def check_agreement(sides: dict[str, Trained], photographs: Tensor) -> str:
         error = float((each - expected).norm() / expected.norm())
         if "bfloat16" not in name and error > 1e-2:
             sys.exit(f"{name} computes something else: its gradient is {error:.1%} away.")
-        said.append(f"{name}, is {error:.1e} of its length away from the usual script's (cosine {cosine:.4f})")
-    return f"the gradient of {'; of '.join(said)}"
+        said.append(f"that of {name}, is {error:.1e} of its length away, cosine {cosine:.4f}")
+    return f"from the usual script's gradient {'; '.join(said)}"
 
 
 def painting_sides(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coursekit import bench, bench_results
-from coursekit.bench_results import Measured, Report
+from coursekit.bench_results import Report
 from coursekit.core.atomic import write_text
 
 TEMPLATE, RESULTS, PAGE = "README.md.j2", "results.json", "README.md"
@@ -76,14 +76,16 @@ def _sections(top: Path, reports: Mapping[str, Report]) -> Iterator[Section]:
         yield Section(name, title, text, tuple(reports[key] for key in sorted(keys)))
 
 
-def measured(found: Measured, name: str) -> str:
-    """Where, when and how, in one sentence."""
-    command = " ".join(["python", f"benchmarks/bench_{name}.py", *found.arguments])
+def measured(report: Report) -> str:
+    """Where, when and how, in two sentences."""
+    found, rounds = report.measured, report.tables[0].rounds
+    command = " ".join(["python", f"benchmarks/bench_{report.name}.py", *found.arguments])
+    turns = "one round" if rounds == 1 else f"{rounds} rounds"
     threads = "one thread" if found.threads == 1 else f"{found.threads} threads"
     versions = ", ".join(f"{package} {version}" for package, version in found.versions.items())
     load = "" if found.load is None else f"; load {found.load} at the start"
     return (
-        f"Measured on {found.date} with `{command}`: {threads}{CLOCKS[found.clock]}, "
+        f"Measured on {found.date} with `{command}`: {turns}, {threads}{CLOCKS[found.clock]}, "
         f"{found.machine}{load}. {versions}."
     )
 

@@ -58,7 +58,7 @@ file.write_text(bench_results.text({{"{title}": report}}), encoding="utf-8")
 TEMPLATE = """
 {%- for s in sections %}# {{ s.title }}
 {{ s.text }}
-{% for r in s.reports %}{{ r.measured | measured(s.name) }}
+{% for r in s.reports %}{{ r | measured }}
 {% for t in r.tables %}{{ t | table }}
 {% endfor %}{% endfor %}{% endfor %}"""
 
@@ -241,7 +241,7 @@ def test_the_page_is_written_when_all_are_run_or_it_is_asked_for(
     assert cli.main(["bench", "--no-write"]) == 0 and not page.exists()
     assert cli.main(["bench", "one", "--write", "--threads", "1"]) == 0
     text = page.read_text(encoding="utf-8")
-    assert "with `python benchmarks/bench_one.py --threads 1`: one thread, processor time" in text
+    assert "with `python benchmarks/bench_one.py --threads 1`: 2 rounds, one thread, " in text
     assert "bench_two" not in text and "What two is about." in text
 
 
@@ -485,9 +485,9 @@ def test_what_is_no_result_is_told(text: str, tmp_path: Path) -> None:
 
 
 def test_the_sentence_under_a_heading_has_no_promise_in_it() -> None:
-    assert bench_page.measured(REPORT.measured, "toy") == (
-        "Measured on 2026-11-28 with `python benchmarks/bench_toy.py --rounds 3`: 2 threads, "
-        "a machine. torch 2.5."
+    assert bench_page.measured(REPORT) == (
+        "Measured on 2026-11-28 with `python benchmarks/bench_toy.py --rounds 3`: 3 rounds, "
+        "2 threads, a machine. torch 2.5."
     )
 
 
