@@ -86,7 +86,7 @@ def truncate(w: Tensor, mean: Tensor, psi: float, layers: int | None = None) -> 
             variety; all of them by default. Needs w for each layer.
 
     Raises:
-        SettingError: ``layers`` without w for each layer, or a psi that is not finite.
+        SettingError: ``layers`` below 0 or without w for each layer, or a psi that is not finite.
         ShapeError: a mean of another length.
     """
     checks.finite(psi=psi)
@@ -94,10 +94,9 @@ def truncate(w: Tensor, mean: Tensor, psi: float, layers: int | None = None) -> 
     nearer = mean + psi * (w - mean)
     if layers is None:
         return nearer
-    if w.dim() != 3 or layers < 0:
-        raise SettingError(
-            f"{layers=} counts from 0 and needs w for each layer, here {tuple(w.shape)}."
-        )
+    if w.dim() != 3:
+        raise SettingError(f"layers={layers} needs w for each layer, not {tuple(w.shape)}.")
+    checks.at_least(0, layers=layers)
     return torch.cat([nearer[:, :layers], w[:, layers:]], dim=1)
 
 
