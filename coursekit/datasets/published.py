@@ -208,8 +208,8 @@ def _folder(name: str, download: Callable[[Path], object]) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_name(f"{name}.lock")):
             if not place.is_dir():
-                for half in place.parent.glob(f"{name}.*/"):  # of a process that was killed
-                    shutil.rmtree(half, ignore_errors=True)
+                for left in place.parent.glob(f"{name}.*/"):  # of a process that was killed
+                    shutil.rmtree(left, ignore_errors=True)
                 with tempfile.TemporaryDirectory(dir=place.parent, prefix=f"{name}.") as half:
                     download(Path(half) / name)
                     (Path(half) / name).rename(place)
