@@ -1,4 +1,4 @@
-"""Whitening and colouring: five ways to the root, and a whole stylisation.
+"""Whitening and colouring: four ways to the root, and a whole stylisation.
 
 512 channels. *As the paper writes it*: its two equations one after the other, in float64 with SVD.
 Errors are relative, against float64 with symmetric roots by eigh. The third pair of features has
