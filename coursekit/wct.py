@@ -232,7 +232,8 @@ def mix_by_mask(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
     Raises:
         ShapeError: features of different shapes, a mask that is not (1, 1, h, w), or NaN in it.
     """
-    if inside.shape != outside.shape or mask.dim() != 4 or mask.shape[:2] != (1, 1):
+    proper = mask.dim() == 4 and mask.shape[:2] == (1, 1) and mask.numel() > 0
+    if inside.shape != outside.shape or not proper:
         raise ShapeError(
             f"Expected features of one shape and a mask (1, 1, h, w), got {tuple(inside.shape)}, "
             f"{tuple(outside.shape)} and {tuple(mask.shape)}."

@@ -434,6 +434,7 @@ def test_any_weights_of_positions_give_numbers(features: Tensor, seed: int, kind
 def test_masks_that_are_none_are_refused(shape: tuple[int, ...], value: float) -> None:
     features = torch.rand(1, 2, 4, 4)
     refused(wct.mix_by_mask, features, features, torch.zeros(shape))
+    refused(wct.mix_by_mask, features, features, torch.zeros(1, 1, 0, 4))
     refused(wct_roots.moments, features, torch.zeros(shape))
     wrong = torch.zeros(1, 1, 4, 4)
     wrong[0, 0, 1, 2] = value
