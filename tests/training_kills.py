@@ -38,7 +38,7 @@ def child(name: str, folder: Path, steps: int, writing: int) -> None:
 
 
 def one_life(
-    name: str, folder: Path, steps: int, chance: random.Random, how: signal.Signals
+    name: str, folder: Path, steps: int, longest: int, chance: random.Random, how: signal.Signals
 ) -> tuple[int, int]:
     """Start or resume the training in a child and end it; its first and its last step."""
     reading, writing = os.pipe()
@@ -49,9 +49,9 @@ def one_life(
     os.close(writing)
     seen = [int.from_bytes(os.read(reading, 4), "little")]
     most = max(steps - 1 - seen[0], 0)
-    for _ in range(chance.randint(0, min(most, steps // 3))):
+    for _ in range(chance.randint(0, min(most, longest))):
         seen.append(int.from_bytes(os.read(reading, 4), "little"))
-    time.sleep(chance.random() * 0.02)
+    time.sleep(chance.random() * min(0.02, 0.0006 * steps))
     os.kill(process, how)
     _, status = os.waitpid(process, 0)
     while number := os.read(reading, 4):
@@ -75,13 +75,15 @@ def kept(name: str, folder: Path) -> int:
 
 def lives(name: str, folder: Path, count: int, steps: int, chance: random.Random) -> str:
     """End a training ``count`` times before its end; what happened, in a line."""
-    before, halves = 0, 0
+    before, halves, lived = 0, 0, 0
     signals = [signal.SIGKILL, signal.SIGINT]
+    longest = max(2, steps // (count + 7))  # so that they stay below the end, all together
     for number in range(count):
         how = signals[number % 2] if number < 2 else chance.choice(signals)
         if kept(name, folder) >= steps - 2:
             break
-        first, last = one_life(name, folder, steps, chance, how)
+        first, last = one_life(name, folder, steps, longest, chance, how)
+        lived += 1
         halves += sum(".part" in each.name for each in folder.glob(".*")) if folder.exists() else 0
         # It went on from a checkpoint, from the last one: at most a step of it was lost.
         if not before - EVERY < first <= before + 1:
@@ -90,7 +92,7 @@ def lives(name: str, folder: Path, count: int, steps: int, chance: random.Random
         if how == signal.SIGINT and step != last:
             sys.exit(f"{name}: interrupted in step {last}, the checkpoint is of step {step}.")
         before = last
-    return f"{name}: {number + 1} lives up to step {before}, half a checkpoint left {halves} times"
+    return f"{name}: {lived} lives up to step {before}, half a checkpoint left {halves} times"
 
 
 def silent(number: int) -> None:
