@@ -27,14 +27,14 @@ os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(_PROGRESS / "hypothesi
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """How many examples a property is tried on: few and always the same, or many new ones."""
+    """How many examples a property is tried on: few, or many with ``--slow``; always the same."""
     from hypothesis import Phase, settings
 
     # No limit of time for one example, nothing remembered from run to run, one failure at a time.
     common: dict[str, Any] = {"deadline": None, "database": None, "report_multiple_bugs": False}
     common["phases"] = (Phase.explicit, Phase.generate, Phase.shrink)
     settings.register_profile("usual", max_examples=25, derandomize=True, **common)
-    settings.register_profile("thorough", max_examples=100, **common)
+    settings.register_profile("thorough", max_examples=100, derandomize=True, **common)
     many = config.getoption("--slow") or config.getoption("--only-slow")
     settings.load_profile("thorough" if many else "usual")
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import coursekit
 from coursekit.core.errors import SettingError
-from coursekit.exercises import engine
+from coursekit.exercises import engine, registry
 from coursekit.exercises.engine import Case, Exercise, Mistake, Result, check
 from coursekit.exercises.messages import ENGLISH
 
@@ -87,7 +87,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exercise], None]:
         module = types.ModuleType(f"coursekit.exercises.{topic}")
         module.EXERCISES = exercises
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(engine, "TOPICS", (*engine.TOPICS, topic))
+        monkeypatch.setattr(registry, "TOPICS", (*registry.TOPICS, topic))
 
     return register
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from coursekit.core.errors import CheckFailed, CourseError, SettingError
-from coursekit.exercises import engine, messages
+from coursekit.exercises import engine, messages, registry
 from coursekit.exercises.compare import relation, shape_relation
 from coursekit.exercises.engine import Case, Exercise, Mistake, Property, Result, check
 from coursekit.exercises.results import CHECK_MIME
@@ -83,7 +83,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
         module = types.ModuleType("coursekit.exercises.demo")
         module.EXERCISES = (exercise,)
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(engine, "TOPICS", (*engine.TOPICS, "demo"))
+        monkeypatch.setattr(registry, "TOPICS", (*registry.TOPICS, "demo"))
         return check(exercise.id, answer, **options)
 
     return run

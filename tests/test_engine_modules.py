@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from coursekit.exercises import engine
+from coursekit.exercises import engine, registry
 from coursekit.exercises.compare import agree, few
 from coursekit.exercises.engine import Case, Exercise, Mistake, Result, Unusable, check
 
@@ -25,7 +25,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exercise, Any], Result]:
         module = types.ModuleType("coursekit.exercises.demo")
         module.EXERCISES = (exercise,)
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(engine, "TOPICS", (*engine.TOPICS, "demo"))
+        monkeypatch.setattr(registry, "TOPICS", (*registry.TOPICS, "demo"))
         return check(exercise.id, answer)
 
     return run

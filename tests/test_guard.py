@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from coursekit.exercises import engine, guard
+from coursekit.exercises import engine, guard, registry
 from coursekit.exercises.engine import Case, Exercise, Result, check
 from coursekit.exercises.guard import Guard, OutOfTime
 
@@ -47,7 +47,7 @@ def demo(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("coursekit.exercises.demo")
     module.EXERCISES = (DOUBLE,)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(engine, "TOPICS", (*engine.TOPICS, "demo"))
+    monkeypatch.setattr(registry, "TOPICS", (*registry.TOPICS, "demo"))
     monkeypatch.setenv("COURSEKIT_CHECK_SECONDS", "0.6")
 
 
