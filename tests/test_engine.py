@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import coursekit
 from coursekit.core.errors import SettingError
-from coursekit.exercises import engine, registry
+from coursekit.exercises import registry
 from coursekit.exercises.engine import Case, Exercise, Mistake, Result, check
 from coursekit.exercises.messages import ENGLISH
 

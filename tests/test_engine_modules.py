@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from coursekit.exercises import engine, registry
+from coursekit.exercises import registry
 from coursekit.exercises.compare import agree, few
 from coursekit.exercises.engine import Case, Exercise, Mistake, Result, Unusable, check
 
