@@ -187,7 +187,7 @@ def way_back(
     noise = torch.randn(translated.shape, generator=runtime.generator(seed))
     errors = []
     for level in levels:
-        back = cyclegan.translate(to_x, translated + level * noise)
+        back = cyclegan.translate(to_x, translated + level * noise, noisy=True)
         error = 255 * (back - images).abs().mean(dim=(1, 2, 3))
         errors.append(mean_interval(error, name="error of the way back"))
     return errors

@@ -333,6 +333,7 @@ def translate(
     noise: bool = False,
     seed: int | None = None,
     batch: int = 32,
+    noisy: bool = False,
 ) -> Tensor:
     """G(x) in [0, 1], on the CPU.
 
@@ -346,6 +347,7 @@ def translate(
         noise: leave dropout on, as the paper does: every call gives another answer.
         seed: of that noise; the global random numbers by default.
         batch: pictures at a time.
+        noisy: noise was added to the images, which may lead out of [0, 1].
 
     Raises:
         ShapeError: pictures that the generator cannot take.
@@ -353,7 +355,8 @@ def translate(
         SettingError: a batch below 1.
     """
     checks.at_least(1, batch=batch)
-    check_range(images)
+    if not noisy:
+        check_range(images)
     device, before = next(generator.parameters()).device, generator.training
     channels = getattr(generator, "in_channels", images.shape[1])
     if images.dim() == 4 and images.shape[1] == 1:

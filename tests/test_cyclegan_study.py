@@ -232,7 +232,7 @@ def test_the_discs_checkpoint_hides_a_message_that_noise_destroys() -> None:
     blue = blue.batch(range(20))["image"]
 
     def error(start: Tensor) -> float:
-        back = cyclegan.translate(translators.to_x, start)
+        back = cyclegan.translate(translators.to_x, start, noisy=True)
         return float(cyclegan_shapes.colour_error(back, coloured).mean())
 
     made = cyclegan.translate(translators.to_y, coloured)

@@ -19,18 +19,19 @@ STUMBLE = re.compile(r"\w+Warning\b|Traceback \(most|^\w+Error: |\bdeprecated\b"
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-def markdown_of(path: Path) -> str:
-    """The text of a page, or of a notebook's Markdown cells; code in it is left out."""
+def markdown_of(path: Path, *, code: bool = False) -> str:
+    """The text of a page, or of a notebook's Markdown cells; code in a line only if asked for."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         cells = json.loads(text)["cells"]
         text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-    return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return text if code else re.sub(r"`[^`\n]*`", "", text)
 
 
 def anchors(path: Path) -> set[str]:
     """What ``#…`` can name in a page: its headings, as GitHub writes them, and its own ids."""
-    text = markdown_of(path)
+    text = markdown_of(path, code=True)
     headings = re.findall(r"^#+ (.+?)\s*$", text, flags=re.MULTILINE)
     kept = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
     return {heading.replace(" ", "-") for heading in kept} | set(re.findall(r'id="([^"]+)"', text))

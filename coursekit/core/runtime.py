@@ -123,7 +123,7 @@ def find_device(name: str | torch.device) -> torch.device:
         found = torch.device(name)
     except (RuntimeError, TypeError):
         found = None
-    if found is None or found.type not in DEVICES:
+    if found is None or found.type not in (*DEVICES, "meta"):  # meta: torch's, without any values
         raise SettingError(f"There is no device {name!r}. Choose one of {', '.join(DEVICES)}.")
     missing = _missing(found)
     if missing:
