@@ -339,6 +339,7 @@ if __name__ == "__main__":
 '''
 
 
+@pytest.mark.slow
 def test_a_script_measures_with_the_harness(toys: Callable[..., Path]) -> None:
     top = toys()
     script = top / "benchmarks" / "bench_sums.py"

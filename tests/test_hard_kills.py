@@ -42,6 +42,7 @@ def run_lives(checkout: Path, folder: Path, count: int, steps: int) -> list[str]
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has neither fork nor SIGKILL")
 def test_every_trainer_is_killed_and_interrupted_and_ends_as_if_undisturbed(
     tmp_path: Path, checkout: Path

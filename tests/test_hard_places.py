@@ -54,6 +54,7 @@ def film_of(told: str) -> str:
     return next(line for line in told.splitlines() if line.startswith("film"))
 
 
+@pytest.mark.slow
 def test_in_russian_on_the_far_side_of_the_date_line(
     checkout: Path, tmp_path: Path, russian: dict[str, str]
 ) -> None:
