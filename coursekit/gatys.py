@@ -6,7 +6,6 @@ An image that has the content features of one picture and the Gram matrices of a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,18 +62,9 @@ def mix_grams(grams: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -
         SettingError: not one weight a style, or weights that are negative or all zero.
         LayerError: the styles were measured at different layers.
     """
-    if (
-        len(grams) != len(weights)
-        or not min(weights, default=-1) >= 0
-        or not 0 < sum(weights) < math.inf
-    ):
-        raise SettingError(
-            f"Give one weight of 0 or more for each of {len(grams)} styles, not all of them 0; "
-            f"got {list(weights)}."
-        )
+    shares = checks.shares(weights, len(grams), "weight")
     if any(each.keys() != grams[0].keys() for each in grams):
         raise LayerError("The styles were measured at different layers; take the same for all.")
-    shares = [weight / sum(weights) for weight in weights]
     return {
         name: torch.stack(
             [share * each[name] for share, each in zip(shares, grams, strict=True)]

@@ -6,7 +6,6 @@ is trained for a style: a decoder that only learnt to reconstruct turns the feat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -14,7 +13,7 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from coursekit.core import runtime
+from coursekit.core import checks, runtime
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.features import FeatureExtractor
 from coursekit.core.images import Source, check_images, load_image, resize, sides_of
@@ -192,31 +191,22 @@ def _check_maps(content: Tensor, style: Tensor) -> None:
 
 
 def mix_styles(transformed: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    r"""Interpolate styles: :math:`\sum_k eta_k \hat f_{cs_k}`, the shares scaled to sum 1
+    r"""Interpolate styles: :math:`\sum_k \beta_k \hat f_{cs_k}`, the shares scaled to sum 1
     (Li et al. 2017, section 4: features are blended, not pixels and not covariances).
 
     Args:
         transformed: the content's features in the manner of each style, all (N, C, H, W).
-        shares: :math:`eta_k`, one of 0 or more for each.
+        shares: :math:`\beta_k`, one of 0 or more for each.
 
     Raises:
         SettingError: not one share a style, negative ones, or all of them 0.
         ShapeError: features of different shapes.
     """
-    if (
-        len(transformed) != len(shares)
-        or not min(shares, default=-1) >= 0
-        or not 0 < sum(shares) < math.inf
-    ):
-        raise SettingError(
-            f"Give one share of 0 or more for each of {len(transformed)} styles, not all of them "
-            f"0; got {list(shares)}."
-        )
+    parts_of_one = checks.shares(shares, len(transformed), "share")
     shapes = sorted({tuple(each.shape) for each in transformed})
     if len(shapes) != 1:
         raise ShapeError(f"The features differ: {shapes}. Mix those of one content picture.")
-    total = sum(shares)
-    parts = [share / total * each for share, each in zip(shares, transformed, strict=True)]
+    parts = [part * each for part, each in zip(parts_of_one, transformed, strict=True)]
     return torch.stack(parts).sum(0)
 
 

@@ -5,6 +5,8 @@ Pictures have a check of their own, `coursekit.core.images.check_images`.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from coursekit.core.errors import SettingError, ShapeError
@@ -26,6 +28,23 @@ def above(limit: float, **values: float) -> None:
 def share(**values: float) -> None:
     """Raise SettingError unless every value lies in [0, 1]."""
     _refuse({name: v for name, v in values.items() if not 0 <= v <= 1}, "in 0 … 1")
+
+
+def shares(weights: Sequence[float], count: int, name: str) -> list[float]:
+    """The weights scaled to sum 1; SettingError unless there is one of 0 or more for each style.
+
+    Args:
+        weights: not all of them 0.
+        count: of the styles.
+        name: what a weight is called there.
+    """
+    total = sum(weights)
+    if len(weights) != count or not min(weights, default=-1) >= 0 or not 0 < total < math.inf:
+        raise SettingError(
+            f"Give one {name} of 0 or more for each of {count} styles, not all of them 0; got "
+            f"{list(weights)}."
+        )
+    return [weight / total for weight in weights]
 
 
 def finite(**values: float) -> None:
