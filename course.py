@@ -273,7 +273,7 @@ def test(options):
     notebooks = workers + ["--dist", "loadscope", "--nbval-lax", "--nbval-current-env"]
     notebooks += ["--nbval-cell-timeout=180"]
     stages = [
-        ("unit tests", workers + ["--dist", "loadscope", "tests"] + (["--slow"] if options.slow else [])),
+        ("unit tests", workers + ["tests"] + (["--slow"] if options.slow else [])),
         ("notebooks", notebooks + ["notebooks"]),
         ("style", ["-m", "ruff", "check", "."]),
         ("format", ["-m", "ruff", "format", "--check", "."]),
