@@ -238,8 +238,11 @@ def test_weights_that_cannot_be_kept_are_told_and_the_others_stay(
     assert weights.fetch("alexnet").is_file()
 
 
-def test_a_download_that_finds_no_room_leaves_nothing(disk: tuple[Path, Full]) -> None:
+def test_a_download_that_finds_no_room_leaves_nothing(
+    disk: tuple[Path, Full], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, full = disk
+    monkeypatch.delenv("COURSEKIT_OFFLINE", raising=False)
     server = Server()
     try:
         server.files["/set.zip"] = bytes(200_000)
