@@ -40,6 +40,7 @@ _MODULES = {
     "dcgan": "coursekit.dcgan",
     "dcgan_networks": "coursekit.dcgan_networks",
     "dcgan_latent": "coursekit.dcgan_latent",
+    "dcgan_filters": "coursekit.dcgan_filters",
     "wgan": "coursekit.wgan",
     "cgan": "coursekit.cgan",
     "pix2pix": "coursekit.pix2pix",

@@ -3,7 +3,7 @@
 From formula to result: the two losses of the game (Goodfellow et al. 2014), the two training steps,
 and the game that plays them. The networks, with the guidelines of Radford et al. 2016 as switches,
 are in `coursekit.dcgan_networks`; what the latent space of a trained generator knows is in
-`coursekit.dcgan_latent`.
+`coursekit.dcgan_latent`; switching its filters off in `coursekit.dcgan_filters`.
 
 Networks take and give images in [-1, 1], as the generator's tanh does; `to_unit` and `from_unit`
 go to [0, 1] and back.

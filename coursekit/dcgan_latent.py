@@ -1,8 +1,8 @@
 """Topic 07, second half: what the latent space of a trained generator knows.
 
-Walks between two z, arithmetic on averages of three, the pose vector from four left and four
-right, and switching filters off (Radford et al. 2016, §6). Recognisers read the generated
-pictures, so that each claim becomes a share with an interval, next to a random control.
+Walks between two z, arithmetic on averages of three and the pose vector from four left and four
+right (Radford et al. 2016, §6). Recognisers read the generated pictures, so that each claim becomes
+a share with an interval, next to a random control. Filters switched off: `coursekit.dcgan_filters`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from coursekit.core import checks, runtime
 from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.estimates import Estimate, mean_interval, proportion
-from coursekit.dcgan import Generator, sample_latent, samples, to_unit
+from coursekit.dcgan import Generator, sample_latent, samples
 
 if TYPE_CHECKING:
     from coursekit.core.recogniser import Recogniser
@@ -200,7 +200,7 @@ def study_arithmetic(
         SettingError: the recogniser does not read the attribute or anything that should stay, or
             the pool has too few samples.
     """
-    others = _others(pool.factors, attribute)
+    others = other_factors(pool.factors, attribute)
     agree = others if alike else ()
     plus, minus = draw_alike(pool, attribute, agree, triplets, size, seed=seed)
     target = _without(generator, recogniser, pool, attribute, triplets, target_size, seed + 1)
@@ -255,8 +255,16 @@ def _some(among: Tensor, size: int, random: torch.Generator) -> Tensor:
     return indices[torch.randperm(len(indices), generator=random)[:size]]
 
 
-def _others(factors: Mapping[str, Tensor], attribute: str) -> list[str]:
-    """What should stay as it was when ``attribute`` changes."""
+def other_factors(factors: Mapping[str, Tensor], attribute: str) -> list[str]:
+    """What should stay as it was when ``attribute`` changes: those of `KEPT` that are read.
+
+    Args:
+        factors: by name, as `read` gives them.
+        attribute: the one that changes.
+
+    Raises:
+        SettingError: the attribute is not read, or nothing that should stay.
+    """
     if attribute not in factors:
         raise SettingError(f"There is no factor {attribute!r}, only {', '.join(factors)}.")
     others = [name for name in KEPT if name in factors and name != attribute]
@@ -343,7 +351,7 @@ def study_yaw(
     yaw, correlation, kept = {}, {}, {}
     for way, direction in ways.items():
         readings = [read(generator, recogniser, start + t * direction) for t in places]
-        others = _others(readings[0], "yaw")
+        others = other_factors(readings[0], "yaw")
         turned = torch.stack([reading["yaw"] for reading in readings], 1)
         yaw[way] = turned.mean(0).tolist()
         correlation[way] = mean_interval(_correlations(turned, places), name="correlation")
@@ -358,156 +366,3 @@ def _correlations(values: Tensor, places: Sequence[float]) -> np.ndarray:
     x, y = x - x.mean(), (values - values.mean(1, keepdim=True)).double()
     length = (y.norm(dim=1) * x.norm()).clamp(min=1e-12)
     return ((y * x).sum(1) / length).numpy()
-
-
-# --- Switching filters off -----------------------------------------------------------------------
-
-
-def boxes_to_positions(boxes: Tensor, side: int, size: int) -> Tensor:
-    """Which positions of a ``side``² map lie in boxes drawn on ``size``² pictures (§6.3.1).
-
-    Args:
-        boxes: (N, 4): left, top, right, bottom in pixels; one a picture.
-        side: of the activation maps.
-        size: of the pictures.
-
-    Returns:
-        bool (N, side, side); a position counts if its centre is inside.
-
-    Raises:
-        ShapeError: not (N, 4).
-    """
-    if boxes.dim() != 2 or boxes.shape[1] != 4:
-        raise ShapeError(f"Boxes have the shape (N, 4), not {tuple(boxes.shape)}.")
-    centres = (torch.arange(side) + 0.5) * size / side
-    left, top, right, bottom = (edge[:, None] for edge in boxes.unbind(1))
-    across = (centres >= left) & (centres <= right)
-    down = (centres >= top) & (centres <= bottom)
-    return down[:, :, None] & across[:, None, :]
-
-
-def filter_weights(
-    activations: Tensor, inside: Tensor, *, seed: int = 0, strength: float = 0.05
-) -> Tensor:
-    """Which feature maps speak for a drawn region: weights (C,) of a logistic regression.
-
-    Positions inside the region are positives; as many random positions of the same pictures
-    outside it are negatives (§6.3.1). Activations are standardised per map before the fit.
-
-    Args:
-        activations: (N, C, h, w), from `Generator.up_to_block`.
-        inside: bool (N, h, w), from `boxes_to_positions`.
-        seed: of the choice of negatives.
-        strength: scikit-learn's C; smaller holds the weights closer to zero.
-
-    Raises:
-        ShapeError: the two do not fit.
-        SettingError: no position inside, or none outside.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
-    if activations.dim() != 4 or inside.shape != activations[:, 0].shape:
-        raise ShapeError(
-            f"Activations {tuple(activations.shape)} and positions {tuple(inside.shape)} do not "
-            "fit: (N, C, h, w) and (N, h, w)."
-        )
-    rows = activations.movedim(1, -1)
-    positives, negatives = rows[inside], rows[~inside]
-    if not len(positives) or not len(negatives):
-        raise SettingError("The regions must cover some positions, and leave some out.")
-    order = torch.randperm(len(negatives), generator=runtime.generator(seed))
-    negatives = negatives[order[: len(positives)]]
-    features = torch.cat([positives, negatives]).double().numpy()
-    truth = np.r_[np.ones(len(positives)), np.zeros(len(negatives))]
-    scaled = StandardScaler().fit_transform(features)
-    fit = LogisticRegression(C=strength, max_iter=500).fit(scaled, truth)
-    return torch.from_numpy(fit.coef_[0]).float()
-
-
-def strongest(weights: Tensor, count: int) -> Tensor:
-    """Indices of the ``count`` largest positive weights (§6.3.1); fewer if fewer are positive.
-
-    ``weights`` are (C,), as `filter_weights` gives them.
-    """
-    order = weights.argsort(descending=True)[:count]
-    return order[weights[order] > 0]
-
-
-@torch.no_grad()
-def without_filters(generator: Generator, latents: Tensor, block: int, filters: Tensor) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] with some feature maps of one block set to zero (§6.3.1).
-
-    Args:
-        generator: in eval mode.
-        latents: (N, latent).
-        block: how many blocks come before the maps.
-        filters: indices (n,) of the maps to switch off.
-
-    Raises:
-        SettingError: no such map.
-    """
-    images, device = [], next(generator.parameters()).device
-    for z in latents.split(100):
-        activations = generator.up_to_block(z.to(device), block).clone()
-        if len(filters) and filters.max() >= activations.shape[1]:
-            raise SettingError(f"{filters=}: block {block} has {activations.shape[1]} maps.")
-        activations[:, filters] = 0
-        images.append(to_unit(generator.from_block(activations, block)).cpu())
-    return torch.cat(images).clamp(0, 1)
-
-
-@dataclass(frozen=True)
-class FilterStudy:
-    """What goes when filters are switched off, against as many filters chosen at random.
-
-    Attributes:
-        counts: how many maps were switched off.
-        gone: by way (``"chosen"``, ``"random"``), for each count the share of pictures that lost
-            the attribute.
-        kept: by way, for each count the share whose other factors are read as before.
-    """
-
-    counts: list[int]
-    gone: dict[str, list[Estimate]]
-    kept: dict[str, list[Estimate]]
-
-
-def study_filters(
-    generator: Generator,
-    recogniser: Recogniser,
-    latents: Tensor,
-    attribute: str,
-    block: int,
-    weights: Tensor,
-    *,
-    counts: Sequence[int] = (4, 8, 16, 32),
-    seed: int = 0,
-) -> FilterStudy:
-    """Switch off the maps that speak most for an attribute (§6.3.1), and as many random ones.
-
-    Args:
-        generator, recogniser: as elsewhere.
-        latents: (N, latent) of pictures that show the attribute.
-        attribute: a binary factor.
-        block: where the maps are.
-        weights: (C,), from `filter_weights`, fitted on other pictures than these.
-        counts: how many maps to switch off.
-        seed: of the random choice.
-
-    Raises:
-        SettingError: the recogniser does not read the attribute, or nothing that should stay.
-    """
-    before = read(generator, recogniser, latents)
-    others = _others(before, attribute)
-    shuffled = torch.randperm(len(weights), generator=runtime.generator(seed))
-    ways = {"chosen": weights.argsort(descending=True), "random": shuffled}
-    gone: dict[str, list[Estimate]] = {way: [] for way in ways}
-    kept: dict[str, list[Estimate]] = {way: [] for way in ways}
-    for way, order in ways.items():
-        for count in counts:
-            after = recogniser.predict(without_filters(generator, latents, block, order[:count]))
-            lost = int((after[attribute] == 0).sum())
-            gone[way].append(proportion(lost, len(latents), name="gone"))
-            kept[way].append(_tally(before, after, attribute, others)[1])
-    return FilterStudy(list(counts), gone, kept)

@@ -97,6 +97,7 @@ NO_PAPER = {
         "dfi_identity.verification",
         "dcgan_latent.Pool",
         "dcgan_latent.read",
+        "dcgan_latent.other_factors",
         "dcgan_latent.make_pool",
         "dcgan_latent.draw",
         "dcgan_latent.random_like",

@@ -14,6 +14,7 @@ from bad_inputs import (
 
 from coursekit import (
     dcgan,
+    dcgan_filters,
     dcgan_latent,
     dcgan_networks,
 )
@@ -258,25 +259,25 @@ CASES = [
     ),
     case(
         "dcgan: boxes of three numbers",
-        lambda: dcgan_latent.boxes_to_positions(ones(2, 3), 8, 64),
+        lambda: dcgan_filters.boxes_to_positions(ones(2, 3), 8, 64),
         ShapeError,
         "(2, 3) & (N, 4)",
     ),
     case(
         "dcgan: positions of other maps",
-        lambda: dcgan_latent.filter_weights(ones(2, 4, 8, 8), ones(2, 4, 4)),
+        lambda: dcgan_filters.filter_weights(ones(2, 4, 8, 8), ones(2, 4, 4)),
         ShapeError,
         "(2, 4, 4) & (N, h, w)",
     ),
     case(
         "dcgan: boxes all over",
-        lambda: dcgan_latent.filter_weights(ones(2, 4, 8, 8), ones(2, 8, 8).bool()),
+        lambda: dcgan_filters.filter_weights(ones(2, 4, 8, 8), ones(2, 8, 8).bool()),
         SettingError,
         "some positions & leave some out",
     ),
     case(
         "dcgan: a filter that is not there",
-        lambda: dcgan_latent.without_filters(dcgan_pair()[0], ones(2, 8), 1, torch.tensor([999])),
+        lambda: dcgan_filters.without_filters(dcgan_pair()[0], ones(2, 8), 1, torch.tensor([999])),
         SettingError,
         "999 & 8 maps",
     ),
