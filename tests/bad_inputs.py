@@ -25,6 +25,7 @@ from coursekit import (
     spade_networks,
     stylegan2_discriminator,
     stylegan2_networks,
+    texture,
     wct,
     wct_networks,
     wgan,
@@ -36,6 +37,7 @@ from coursekit.core.features import FeatureExtractor
 SHELF = Path("..") / "shelf"
 NAN = float("nan")
 RANDOM = {"weights": "random"}  # no case needs the pretrained weights
+QUIET = {"progress": False, "steps": 1}
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,11 @@ def squared(images: Tensor, others: Tensor) -> Tensor:
 @functools.cache
 def vgg(*layers: str) -> FeatureExtractor:
     return FeatureExtractor(layers=layers, **RANDOM)
+
+
+def grams() -> dict[str, Tensor]:
+    """Texture targets in the layers of ``vgg("relu1_1", "relu2_1")``."""
+    return texture.gram_targets(vgg("relu1_1", "relu2_1"), picture())
 
 
 # --- Small networks, made once -------------------------------------------------------------------

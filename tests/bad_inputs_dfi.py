@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 import torch
-from bad_inputs import (
-    NAN,
-    RANDOM,
-    SHELF,
-    case,
-    channels_last,
-    flat,
-    in_bytes,
-    ones,
-    picture,
-)
+from bad_inputs import NAN, QUIET, RANDOM, SHELF, case, channels_last, flat, in_bytes, ones, picture
 
 from coursekit import (
     dfi,
@@ -30,8 +20,6 @@ from coursekit.core.errors import (
     ShapeError,
     WeightsError,
 )
-
-QUIET = {"progress": False, "steps": 1}
 
 
 def edit(images: object, sets: object, beta: object = 1.0, **settings: object) -> object:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from bad_inputs import (
     NAN,
+    QUIET,
     RANDOM,
     broken,
     case,
     channels_last,
+    grams,
     in_bytes,
     ones,
     picture,
@@ -19,7 +20,6 @@ from coursekit import (
     fast_style,
     fast_style_networks,
     gatys,
-    texture,
 )
 from coursekit.core.errors import (
     ImageError,
@@ -28,12 +28,6 @@ from coursekit.core.errors import (
     ShapeError,
     WeightsError,
 )
-
-QUIET = {"progress": False, "steps": 1}
-
-
-def grams() -> dict[str, torch.Tensor]:
-    return texture.gram_targets(vgg("relu1_1", "relu2_1"), picture())
 
 
 def stylise(content: object, style: object, **settings: object) -> object:

@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from bad_inputs import (
-    NAN,
-    broken,
-    case,
-    channels_last,
-    in_bytes,
-    ones,
-    picture,
-    vgg,
-)
+from bad_inputs import NAN, QUIET, broken, case, channels_last, in_bytes, ones, picture, vgg
 
 from coursekit import (
     inversion,
@@ -22,8 +13,6 @@ from coursekit.core.errors import (
     SettingError,
     ShapeError,
 )
-
-QUIET = {"progress": False, "steps": 1}
 
 
 def invert(image: object, layer: str = "relu1_1", **settings: object) -> object:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from bad_inputs import (
+    QUIET,
     RANDOM,
     broken,
     case,
     channels_last,
+    grams,
     in_bytes,
     ones,
     picture,
@@ -24,15 +25,9 @@ from coursekit.core.errors import (
     ShapeError,
 )
 
-QUIET = {"progress": False, "steps": 1}
-
 
 def synthesise(image: object, up_to: object = "conv1_1", **settings: object) -> object:
     return texture.synthesise(image, up_to, **QUIET | RANDOM | settings)
-
-
-def grams() -> dict[str, torch.Tensor]:
-    return texture.gram_targets(vgg("relu1_1", "relu2_1"), picture())
 
 
 CASES = [
