@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from coursekit import cli, execute, notebooks, recipes
-from coursekit.core import runtime, weights
+from coursekit import cli, execute, notebooks
+from coursekit.core import weights
 from coursekit.core.errors import DataError, SettingError, WeightsError
 
 FORMULA = (
@@ -365,72 +365,6 @@ def test_rendered_page_has_whole_formulas_and_plain_output(tmp_path: Path) -> No
     body = page.split("<body")[1]
     assert "placeholder" not in body and "$" not in body and "['" not in body
     assert "one\ntwo\n" in body and "<b>right</b>" in body
-
-
-# --- train ----------------------------------------------------------------------------------------
-
-
-def _recipe(asked: list[Any], names: tuple[str, ...]) -> Any:
-    def recipe(folder: Path, **options: int) -> list[Path]:
-        """Write files of a mebibyte."""
-        asked.append((folder, options))
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(b"0" * 2**20)
-        return [folder / name for name in names]
-
-    return recipe
-
-
-def test_train_hands_on_what_was_given(
-    course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr(recipes, "find", lambda *_: _recipe(asked, ("a.zip", "b.zip")))
-    assert cli.main(["train", "dcgan"]) == 0
-    assert cli.main(["train", "wgan", "--recipe", "study", "--steps", "7", "--seed", "0"]) == 0
-    assert cli.main(["train", "wgan", "--folder", "elsewhere"]) == 0
-    assert asked == [
-        (Path("runs/dcgan-course"), {}),
-        (Path("runs/wgan-study"), {"steps": 7, "seed": 0}),
-        (Path("elsewhere"), {}),
-    ]
-    out = capsys.readouterr().out
-    assert out.count("1.00 MiB") == 6
-    assert str(Path("runs/dcgan-course/a.zip")) in out
-
-
-def test_train_publishes_when_asked(
-    course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(runtime, "data_dir", lambda: course / "data")
-    monkeypatch.setattr(recipes, "find", lambda *_: _recipe([], ("a.zip",)))
-    published = course / "data" / "checkpoints" / "dcgan" / "a.zip"
-    cli.main(["train", "dcgan"])
-    assert not published.exists()
-    assert cli.main(["train", "dcgan", "--publish"]) == 0
-    assert published.stat().st_size == 2**20
-    assert str(published) in capsys.readouterr().out
-
-
-def test_train_stopped_says_how_to_go_on(
-    course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(recipes, "find", lambda *_: _recipe([], ()))
-    monkeypatch.setattr(recipes, "publish", lambda *_: pytest.fail("nothing to publish"))
-    assert cli.main(["train", "dcgan", "--publish"]) == 130
-    out = capsys.readouterr().out
-    assert "The same command goes on" in out and str(Path("runs/dcgan-course")) in out
-
-
-@pytest.mark.parametrize("arguments", [["gatys"], ["dcgan", "--recipe", "none"]])
-def test_train_without_such_a_recipe(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["train", *arguments]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("There is no recipe") and "dcgan --recipe course" in error
-    assert error.count("\n") == 1
 
 
 # --- The ledger -----------------------------------------------------------------------------------
