@@ -267,8 +267,14 @@ def lab(options):
 
 def test(options):
     """Unit tests, notebooks and style, all of them even when one fails."""
-    prepare("slow" if options.slow or options.only_slow else "test", options.torch_index)
+    slow_too = options.slow or options.only_slow
+    extra = "coverage" if options.coverage else "slow" if slow_too else "test"
+    prepare(extra, options.torch_index)
     fetch()
+    if options.coverage:
+        # In one process: coverage of several workers would have to be put together.
+        counting = ["--cov=coursekit", "--cov-report=term:skip-covered", "tests"]
+        return run_stages([("coverage", ["-m", "pytest"] + counting)], {})
     workers = ["-m", "pytest", "-n", WORKERS]
     notebooks = workers + ["--dist", "loadscope", "--nbval-lax", "--nbval-current-env"]
     notebooks += ["--nbval-cell-timeout=180"]
@@ -286,7 +292,7 @@ def test(options):
     ]
     if options.only_slow:
         stages = [("slow tests", workers + ["--only-slow", "tests"])]
-    stages += slow if options.slow or options.only_slow else []
+    stages += slow if slow_too else []
     return run_stages(stages, cut_off() if options.offline else {})
 
 
@@ -351,6 +357,8 @@ def main():
             kind.add_argument("--slow", action="store_true", help="the slow tests too")
             kind.add_argument("--only-slow", action="store_true", help="nothing but those")
             kind.add_argument("--offline", action="store_true", help="with the network cut off")
+            counted = "the unit tests in one process, and which lines they reach"
+            kind.add_argument("--coverage", action="store_true", help=counted)
         if function is render:
             presets = dict(choices=("ci", "quick", "full"), help="execute the notebooks on it")
             command.add_argument("--preset", **presets)

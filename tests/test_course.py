@@ -165,6 +165,7 @@ _PLAIN = {
     "slow": False,
     "only_slow": False,
     "offline": False,
+    "coverage": False,
     "preset": None,
 }
 
@@ -240,6 +241,18 @@ def test_slow_tests_install_packages_and_are_no_offline_tests(checkout: Path, ot
     command = [sys.executable, "course.py", "test", "--offline", other]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
     assert done.returncode == 2 and "not allowed with argument" in done.stderr
+
+
+def test_coverage_is_counted_in_one_process_and_has_a_floor(
+    course: ModuleType, recorded: Recorded, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extras: list[str] = []
+    monkeypatch.setattr(course, "prepare", lambda extra, index: extras.append(extra))
+    assert course.test(_options(coverage=True)) == 0
+    _, (tests, env), _ = recorded
+    assert extras == ["coverage"] and env["COURSEKIT_PRESET"] == "ci"
+    assert "--cov=coursekit" in tests and "tests" in tests and "-n" not in tests
+    assert "fail_under = 90\n" in (checkout / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_slow_and_usual_tests_share_nothing(course: ModuleType, recorded: Recorded) -> None:
