@@ -34,7 +34,7 @@ from coursekit.pix2pix_networks import PatchDiscriminator, UNetGenerator
 SHOWN = 8  # held-out pairs whose pictures are kept: the first ones, none left out
 TRUTH, NEIGHBOUR, INPUT = "the true picture", "nearest neighbour", "the input, unchanged"
 LEARNING_RATES = (1e-3, 5e-4)  # of G and D: small networks, few steps; the paper has 2e-4 for both
-PRECISION = "bfloat16"
+PRECISION = "auto"
 _DIGITS = 5
 
 

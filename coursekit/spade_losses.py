@@ -131,7 +131,7 @@ class PerceptualLoss(nn.Module):
         self,
         layers: dict[str, float] | None = None,
         *,
-        precision: str = "bfloat16",
+        precision: str = "auto",
         weights: str = "imagenet",
     ) -> None:
         super().__init__()

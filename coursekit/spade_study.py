@@ -33,7 +33,7 @@ WAYS: dict[str, tuple[type[spade.Generator | spade.ConcatGenerator], dict[str, A
 JUDGE: dict[str, Any] = {"labels": len(CLASSES), "width": 32, "layers": 3}
 MEASURES = ("pixel accuracy", "mean IoU", "rare mean IoU")
 SEEDS, STEPS, SCENES, BATCH, HELD_OUT, SHOWN = (0, 1, 2), 450, 2000, 8, 200, 8
-RATES, PRECISION, DECAY = (8e-4, 8e-4), "bfloat16", 0.98
+RATES, PRECISION, DECAY = (8e-4, 8e-4), "auto", 0.98
 STEM = "study"
 
 

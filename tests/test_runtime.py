@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -251,3 +252,11 @@ def test_a_processor_that_cannot_be_asked_does_not(monkeypatch) -> None:
 def test_gpus_multiply_bfloat16_from_capability_8_on(major: int, able: bool, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (major, 0))
     assert runtime.multiplies_bfloat16(torch.device("cuda")) == able
+
+
+def test_nothing_asks_for_bfloat16_outright(checkout: Path) -> None:
+    """Where a processor has no instructions for it, it took up to 20 times as long as float32."""
+    places = [*checkout.glob("coursekit/**/*.py"), *checkout.glob("notebooks/*.ipynb")]
+    quoted = re.compile(r"[^`]\\?\"bfloat16\\?\"")
+    asked = {p.stem for p in places if quoted.search(p.read_text(encoding="utf-8"))}
+    assert asked == {"features", "training"}, 'write precision="auto"'

@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {"width": 24, "blocks": 4, "halvings": 1}
 # 34×34 patches
 JUDGE: dict[str, Any] = {"channels": 3, "width": 32, "layers": 2, "norm": "instance"}
 SCENES, BATCH, SHOWN = 2000, 1, 4
-RATE, PRECISION = 4e-4, "bfloat16"
+RATE, PRECISION = 4e-4, "auto"
 PREVIEWS, FRAMES = 16, 9  # looks along the training, and how many of them the film keeps
 
 RUNS = {

@@ -65,6 +65,6 @@ def course(
 
 def make_game(device: torch.device) -> dcgan.Game:
     """The networks and settings of the recipe."""
-    generator = dcgan.Generator(width=WIDTH, size=SIZE, precision="bfloat16").to(device)
-    discriminator = dcgan.Discriminator(width=WIDTH, size=SIZE, precision="bfloat16").to(device)
+    generator = dcgan.Generator(width=WIDTH, size=SIZE, precision="auto").to(device)
+    discriminator = dcgan.Discriminator(width=WIDTH, size=SIZE, precision="auto").to(device)
     return dcgan.Game(generator, discriminator, real_label=0.9, r1=1.0)

@@ -31,7 +31,7 @@ def course(
     max_width: int = 60,
     patch_layers: int = 1,
     l1_weight: float = pix2pix.L1_WEIGHT,
-    precision: str = "bfloat16",
+    precision: str = "auto",
     progress: bool = True,
 ) -> list[Path]:
     """Train the generator that notebook 10 loads, or one on other pairs by one argument.
@@ -52,7 +52,7 @@ def course(
         width, max_width: of the U-Net.
         patch_layers: of the discriminator; 1 sees 16 pixels, 2 sees 34.
         l1_weight: λ.
-        precision: of the networks while training; ``"float32"`` where bfloat16 is slow.
+        precision: of the networks while training, as in `core.training.autocast`.
         progress: show a progress bar.
 
     Returns:

@@ -18,7 +18,7 @@ GENERATOR: dict[str, Any] = {
 }  # fmt: skip
 ENCODER: dict[str, Any] = {"width": 16, "size": 64, "latent": 32, "max_width": 64}
 JUDGE: dict[str, Any] = {"labels": len(CLASSES), "width": 32, "layers": 3}
-SCENES, BATCH, PRECISION = 4000, 8, "bfloat16"
+SCENES, BATCH, PRECISION = 4000, 8, "auto"
 RATES = (8e-4, 8e-4)  # of G and D: eight times and twice the paper's, for a training so short
 PREVIEWS, FRAMES = 16, 8  # looks along the training, and how many of them the film keeps
 
