@@ -43,6 +43,12 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
+def test_the_rate_falls_twice() -> None:
+    shares = [recipe.rate(number, 18) for number in range(1, 19)]
+    assert shares == [*[1.0] * 9, 0.75, 0.5, 0.25, *[1.0] * 5, 0.5]
+    assert recipe.rate(1, 1) == 1
+
+
 def test_faces_are_trained_published_and_loaded(small, unmeasured, tmp_path: Path) -> None:
     files = recipe.course(tmp_path / "run", steps=3, seed=4, progress=False)
     assert [file.name for file in files] == ["course.safetensors", "course.timeline.zip"]
