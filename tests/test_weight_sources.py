@@ -33,7 +33,7 @@ class _Evil:
 
 def _global(module: str, name: str) -> bytes:
     """A pickle that imports ``module.name`` and calls it with a shell command."""
-    return f"c{module}\n{name}\n(S'echo broken > /tmp/broken'\ntR.".encode()
+    return f"c{module}\n{name}\n(S'echo broken > broken'\ntR.".encode()
 
 
 @pytest.mark.parametrize(
