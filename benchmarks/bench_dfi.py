@@ -27,6 +27,7 @@ from coursekit.core.losses import total_variation
 
 Objective = Callable[[Tensor], Tensor]
 BETA = 1.2
+TILES = "course, float32, tiles of 64"
 
 
 def course(faces: Tensor, others: Tensor, precision: str) -> Objective:
@@ -127,17 +128,36 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faces", type=int, default=2, help="faces at once")
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table | str]:
+def side(name: str, faces: Tensor, others: Tensor) -> Objective:
+    """The objective of a row of the table."""
+    if name == "plain loop":
+        return plain(faces, others)
+    if name == "one pass a layer":
+        return plain(faces, others, passes=len(dfi.LAYERS))
+    if name == TILES:
+        return in_tiles(faces, others)
+    return course(faces, others, name.removeprefix("course, "))
+
+
+def begin(options: argparse.Namespace) -> tuple[dfi_faces.HeldOut, Tensor]:
+    """Faces with their twins, and the pictures that a closure starts from."""
     torch.manual_seed(0)
     held = dfi_faces.held_out(options.faces, options.size, "glasses")
-    sides = {
-        "plain loop": plain(held.image, held.twin),
-        "one pass a layer": plain(held.image, held.twin, passes=len(dfi.LAYERS)),
-    }
-    for precision in harness.precisions(options):
-        sides[f"course, {precision}"] = course(held.image, held.twin, precision)
-    sides["course, float32, tiles of 64"] = in_tiles(held.image, held.twin)
-    start = (held.image + 0.02 * torch.randn(held.image.shape)).clamp(0, 1)
+    return held, (held.image + 0.02 * torch.randn(held.image.shape)).clamp(0, 1)
+
+
+def peak(options: argparse.Namespace, name: str) -> Callable[[], object]:
+    """One closure."""
+    held, start = begin(options)
+    objective = side(name, held.image, held.twin)
+    return lambda: closure(objective, start)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table | str]:
+    held, start = begin(options)
+    precisions = [f"course, {precision}" for precision in harness.precisions(options)]
+    names = ["plain loop", "one pass a layer", *precisions, TILES]
+    sides = {name: side(name, held.image, held.twin) for name in names}
     cosines = compare(sides, start)
     calls = {name: lambda each=each: closure(each, start) for name, each in sides.items()}
     yield harness.table(
@@ -145,10 +165,11 @@ def measure(options: argparse.Namespace) -> Iterator[Table | str]:
         harness.race(calls, options),
         check="losses in float32 agree to 0.1 %, gradients as the last column says",
         more={name: {"cosine of gradients": f"{each:.4f}"} for name, each in cosines.items()},
+        peaks=harness.peaks(options, names),
     )
     if not harness.multiplies_bfloat16(options):
         yield harness.WITHOUT_BFLOAT16
 
 
 if __name__ == "__main__":
-    harness.main(__file__, measure, rounds=10, add_options=add_options)
+    harness.main(__file__, measure, rounds=10, peak=peak, add_options=add_options)

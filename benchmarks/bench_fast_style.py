@@ -169,20 +169,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--paint", type=int, default=512, help="side of the picture painted")
 
 
-def training(options: argparse.Namespace, style: Tensor, precisions: list[str]) -> Table:
+def crops(options: argparse.Namespace) -> Tensor:
     squares = [photo(name, options.size, crop=True) for name in PHOTOGRAPHS]
-    photographs = torch.cat(squares)[torch.arange(options.batch) % len(squares)]
+    return torch.cat(squares)[torch.arange(options.batch) % len(squares)]
+
+
+def training(options: argparse.Namespace, style: Tensor, precisions: list[str]) -> Table:
+    photographs = crops(options)
     sides = make_sides(options.width, style, precisions)
     check = check_agreement(sides, photographs)
     calls = {name: lambda step=step: step(photographs) for name, (_, step) in sides.items()}
     title = f"a training step, {options.batch} × {options.size} px, width {options.width}"
-    return harness.table(title, harness.race(calls, options), check=check)
+    seconds, peaks = harness.race(calls, options), harness.peaks(options, list(sides))
+    return harness.table(title, seconds, check=check, peaks=peaks)
 
 
 def painting(options: argparse.Namespace, style: Tensor, precisions: list[str]) -> Table:
     passes = painting_sides(options.paint, style, precisions)
     seconds = harness.race(passes, options, rounds=max(options.rounds // 2, 1), warm_up=1)
-    return harness.table(f"one painting, {options.paint} px", seconds)
+    peaks = harness.peaks(options, list(passes))
+    return harness.table(f"one painting, {options.paint} px", seconds, peaks=peaks)
+
+
+def peak(options: argparse.Namespace, name: str) -> Callable[[], object]:
+    """Two training steps, or one painting; the other sides are gone before."""
+    precisions, style = harness.precisions(options), style_image("stained_glass", 256)
+    sides = painting_sides(options.paint, style, precisions)
+    if name in sides:
+        return sides[name]
+    del sides
+    photographs = crops(options)
+    _, step = make_sides(options.width, style, precisions)[name]
+    return lambda: [step(photographs) for _ in range(2)]
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table | str]:
@@ -195,4 +213,4 @@ def measure(options: argparse.Namespace) -> Iterator[Table | str]:
 
 
 if __name__ == "__main__":
-    harness.main(__file__, measure, rounds=9, add_options=add_options)
+    harness.main(__file__, measure, rounds=9, peak=peak, add_options=add_options)
