@@ -258,7 +258,7 @@ def reconstruct(
 def edit(
     space: Space,
     images: Tensor,
-    sets: Sequence[tuple[Tensor, Tensor]],
+    sets: Sequence[tuple[Tensor, Tensor]] | Tensor,
     beta: float | Tensor,
     *,
     scaling: str = "plain",
@@ -269,23 +269,45 @@ def edit(
     Args:
         space: φ, such as a `DeepSpace`.
         images: faces to edit, (N, 3, H, W) in [0, 1].
-        sets: (source images, target images) of each face, as `dfi_faces.Gallery.sets` returns them.
+        sets: (source images, target images) of each face, as `dfi_faces.Gallery.sets` returns them;
+            or what `vectors_of` made of them, (N, D), when several edits share them.
         beta: strength, one for all or one for each face, (N,).
         scaling: as in `shift`.
         settings: of `reconstruct`.
 
     Raises:
-        SettingError: not one pair of sets for each face.
+        SettingError: not one pair of sets, or one vector, for each face.
         ImageError: faces that are no pictures in [0, 1].
         ShapeError: an empty set, or sets of another size than the faces.
     """
     check_images(images, "faces")
     if len(sets) != len(images):
         raise SettingError(f"{len(images)} faces and {len(sets)} pairs of sets; give one each.")
-    vectors = torch.stack([vector_between(space, *pair) for pair in sets])
+    vectors = sets if isinstance(sets, Tensor) else vectors_of(space, sets)
     with torch.no_grad():
         target = shift(space(images), vectors, beta, scaling=scaling)
     return reconstruct(space, target, images, **settings)
+
+
+def vectors_of(space: Space, sets: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """`vector_between` of each pair of sets, (N, D); a pair that occurs again is computed once.
+
+    Source: none; step 3 of Upchurch et al. 2017 for several faces.
+
+    Args:
+        space: φ.
+        sets: (source images, target images) of each face.
+
+    Raises:
+        SettingError: no pairs.
+        ShapeError: a set is empty.
+    """
+    if not len(sets):
+        raise SettingError("There are no sets; give a pair (source, target) for each face.")
+    # The tensors stay alive in ``sets``, so no two of them share an id.
+    different = {(id(source), id(target)): (source, target) for source, target in sets}
+    found = {key: vector_between(space, *pair) for key, pair in different.items()}
+    return torch.stack([found[id(source), id(target)] for source, target in sets])
 
 
 @torch.no_grad()

@@ -201,6 +201,36 @@ def test_vectors_of_image_sets_are_those_of_their_features(space: dfi.DeepSpace)
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
 
 
+def test_vectors_of_sets_are_those_between_them_and_shared_pairs_are_computed_once() -> None:
+    """A space that counts the pictures it sees."""
+    seen = []
+
+    def counting(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return images.flatten(1)
+
+    one, two = [(noise(4, 3, 6, 5, seed=s), noise(3, 3, 6, 5, seed=s + 9)) for s in (1, 2)]
+    found = dfi.vectors_of(counting, [one, two, one])
+    assert sum(seen) == 2 * (4 + 3)
+    wanted = [(target.mean(0) - source.mean(0)).flatten() for source, target in (one, two, one)]
+    torch.testing.assert_close(found, torch.stack(wanted))
+
+
+def test_an_edit_takes_vectors_in_place_of_sets() -> None:
+    faces = 0.3 + 0.2 * noise(2, 3, 6, 5)
+    sets = [(noise(4, 3, 6, 5, seed=s), noise(3, 3, 6, 5, seed=s + 9)) for s in (1, 2)]
+    settings = {"steps": 3, "progress": False}
+    images = [
+        dfi.edit(flat, faces, given, 0.4, **settings).image
+        for given in (sets, dfi.vectors_of(flat, sets))
+    ]
+    assert torch.equal(*images)
+    with pytest.raises(SettingError, match="2 faces and 1"):
+        dfi.edit(flat, faces, dfi.vectors_of(flat, sets[:1]), 0.4)
+    with pytest.raises(SettingError, match="no sets"):
+        dfi.vectors_of(flat, [])
+
+
 # --- Lines
 
 
