@@ -456,7 +456,8 @@ def profile(setting: Setting, name: str, shown: int = 8) -> Table:
         for key in sorted(taken, key=taken.get, reverse=True)[:shown]
     ]
     alone = sum(time for key, time in taken.items() if "convolution" in key) / 1e3
-    note = f"Convolutions alone: {duration(alone)} of these {duration(sum(taken.values()) / 1e3)}."
+    whole = duration(sum(taken.values()) / 1e3)
+    note = f"Convolutions alone, filters among them: {duration(alone)} of these {whole}."
     notes = () if on_gpu else (note,)
     return Table(f"where a step's time goes: {name}", tuple(rows), 1, notes=notes)
 
