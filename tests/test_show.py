@@ -16,6 +16,7 @@ from PIL import Image
 
 from coursekit.core import show
 from coursekit.core.errors import ImageError, SettingError
+from coursekit.core.estimates import Estimate
 from coursekit.core.optimise import PixelResult, coarse_to_fine, optimise_pixels
 from coursekit.core.timeline import Timeline
 
@@ -111,11 +112,14 @@ def test_pictures_have_the_size_asked_for_when_there_is_room() -> None:
         assert picture_heights(figure) == pytest.approx([2.0] * 3, abs=0.12)
 
 
-def test_mixed_shapes_have_the_same_height() -> None:
-    figure = show.images([picture(30, 40), picture(40, 30), picture(20, 20)], list("abc"))
+@pytest.mark.parametrize("shapes", [[(30, 40), (40, 30), (20, 20)], [(200, 300), (200, 320)]])
+@pytest.mark.parametrize("title", ["a", "a title that takes more than one line under a picture"])
+def test_mixed_shapes_have_the_same_height(shapes: list[tuple[int, int]], title: str) -> None:
+    names = [title, *"bc"][: len(shapes)]
+    figure = show.images([picture(*shape) for shape in shapes], names, label=LABEL)
     assert_well_laid_out(figure)
     heights = picture_heights(figure)
-    assert max(heights) < 1.03 * min(heights)
+    assert max(heights) < 1.002 * min(heights)
 
 
 def test_long_titles_and_labels_are_wrapped() -> None:
@@ -334,6 +338,24 @@ def test_a_training_shows_samples_over_its_terms(count: int) -> None:
     assert lines["penalty"][1:].tolist() == [[20, 0.1], [25, 0.2]]
     assert [text.get_text() for text in axis.get_legend().get_texts()] == list(lines)
     assert_well_laid_out(figure)
+
+
+def test_the_legend_of_a_training_lies_above_the_curves() -> None:
+    figure = show.training(torch.rand(4, 3, 16, 16), HISTORY)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    axis = figure.axes[1]
+    legend = axis.get_legend().get_window_extent(canvas.get_renderer())
+    assert legend.y0 >= axis.get_window_extent(canvas.get_renderer()).y1 - 1
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_line_at_zero_for_differences(zero: bool) -> None:
+    figure = show.estimates({"a": {"d": Estimate("d", 2.0, (1.0, 3.0), 9)}}, zero=zero)
+    (axis,) = figure.axes
+    upright = [line for line in axis.get_lines() if list(line.get_xdata()) == [0, 0]]
+    assert len(upright) == zero
+    assert (axis.get_xlim()[0] <= 0) is zero
 
 
 def test_a_training_that_has_not_begun() -> None:

@@ -82,6 +82,9 @@ def images(
         axis.axis("off")
         if index < len(arrays):
             _draw(axis, arrays[index], wrapped[index])
+            # One box for all: a wide picture must not be limited by its width, and become lower.
+            axis.set_box_aspect(1 / aspect)
+            axis.set_aspect("equal", adjustable="datalim")
     return _finish(figure, heading, label)
 
 
@@ -299,7 +302,9 @@ def training(
         axis.plot(steps, [entry.get(name, math.nan) for entry in history], label=name)
     _dress(axis, "step", "", log=False)
     if names:
-        axis.legend(frameon=False, fontsize=9, ncols=len(names))
+        # Above the curves, which go where they like.
+        above = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.0}
+        axis.legend(frameon=False, fontsize=9, ncols=len(names), **above)
     return _finish(figure, heading, label)
 
 
@@ -325,6 +330,7 @@ def estimates(
     *,
     label: str | None = None,
     heading: str | None = None,
+    zero: bool = False,
 ) -> Figure:
     """Measured numbers with their intervals: a line for each row, a colour for each way.
 
@@ -333,6 +339,7 @@ def estimates(
         xlabel: what the numbers are.
         label: a line at the foot.
         heading: a line at the top.
+        zero: draw a line at 0, for differences: an interval that touches it may be chance.
 
     Raises:
         SettingError: no rows, or rows with different ways.
@@ -348,6 +355,8 @@ def estimates(
             _interval(axis, row[way], j + offset, f"C{i}", way if j == 0 else None)
     axis.set_yticks(range(len(table)), list(table))
     axis.set_ylim(len(table) - 0.5, -0.5)
+    if zero:
+        axis.axvline(0, color="0.4", linewidth=0.8)
     _dress(axis, xlabel, "", log=False)
     if len(ways) > 1:
         axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
