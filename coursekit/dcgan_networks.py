@@ -1,6 +1,7 @@
 """The networks of topic 07: small fully connected ones for digits, and DCGAN's.
 
-DCGAN follows Radford et al. 2016 at its published settings; each of its guidelines is a switch.
+DCGAN follows Radford et al. 2016, at the widths and kernels of the authors' Torch code (the paper's
+figure 1 has twice the channels and kernels of 5); each of its guidelines is a switch.
 """
 
 from __future__ import annotations
@@ -140,8 +141,8 @@ def _check_images(images: Tensor, shape: tuple[int, int, int]) -> None:
 class Generator(LatentGenerator):
     """DCGAN's generator: z (N, latent) → (N, channels, size, size) in [-1, 1].
 
-    Radford et al. 2016, figure 1. At the published setting (latent 100, width 64, size 64) it has
-    3,576,704 parameters.
+    Radford et al. 2016, figure 1, as in the authors' Torch code: at latent 100, width 64 and size
+    64 it has 3,576,704 parameters.
 
     Args:
         latent: dimensions of z.
@@ -210,7 +211,7 @@ class Generator(LatentGenerator):
 class Discriminator(nn.Module):
     """DCGAN's discriminator: (N, channels, size, size) in [-1, 1] → one logit an image (N,).
 
-    Radford et al. 2016, §3. At the published setting (width 64, size 64) it has 2,765,568
+    Radford et al. 2016, §3, as in the authors' Torch code: at width 64 and size 64 it has 2,765,568
     parameters. Arguments and errors as for `Generator`; ``width`` is ndf.
     """
 

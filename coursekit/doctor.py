@@ -141,7 +141,7 @@ def _device(torch: Any) -> Check:
         return Check("device", True, f"CUDA, {torch.cuda.get_device_name()}, {memory:.0f} GiB")
     if torch.backends.mps.is_available():
         return Check("device", True, "MPS (Apple)")
-    return Check("device", True, f"CPU, {torch.get_num_threads()} threads")
+    return Check("device", True, runtime.cpu())
 
 
 def _memory() -> Iterator[Check]:

@@ -119,7 +119,7 @@ class Objective:
         }
 
     def of(self, photograph: Tensor) -> Loss:
-        """The loss as a function of the pixels alone, for `optimise_pixels` as Gatys et al. do."""
+        """The loss as a function of the pixels alone, for `optimise_pixels`."""
         content = self.content_features(photograph)
         return lambda image: self(image, content)
 

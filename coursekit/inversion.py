@@ -75,7 +75,7 @@ __all__ = [
 ]
 
 # Found by looking at every layer of both networks (notebook 01 shows what other values do).
-# AlexNet needs more: its first layer takes every fourth pixel and is blind to fine patterns.
+# AlexNet needs more: its first layer, large filters at every fourth pixel, misses fine patterns.
 TV_WEIGHTS = {"alexnet": 1.0, "vgg16": 0.5, "vgg19": 0.5}
 TV_BETA = 1.5
 NOISE = 0.02

@@ -355,7 +355,7 @@ def test_a_line_at_zero_for_differences(zero: bool) -> None:
     (axis,) = figure.axes
     upright = [line for line in axis.get_lines() if list(line.get_xdata()) == [0, 0]]
     assert len(upright) == zero
-    assert (axis.get_xlim()[0] <= 0) is zero
+    assert bool(axis.get_xlim()[0] <= 0) is zero
 
 
 def test_a_training_that_has_not_begun() -> None:

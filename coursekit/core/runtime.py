@@ -79,6 +79,14 @@ def setup(preset: str | None = None, *, seed: int = 0, quiet: bool = False) -> R
     return run
 
 
+def cpu() -> str:
+    """This processor in words, with torch's threads: ``"CPU, 2 threads"``."""
+    import torch
+
+    count = torch.get_num_threads()
+    return f"CPU, {count} thread{'s' if count > 1 else ''}"
+
+
 def _greeting(run: Run) -> str:
     import torch
 
@@ -86,7 +94,7 @@ def _greeting(run: Run) -> str:
 
     where = torch.cuda.get_device_name() if run.device.type == "cuda" else f"{run.device.type}"
     if run.device.type == "cpu":
-        where = f"CPU, {torch.get_num_threads()} threads"
+        where = cpu()
     return (
         f"coursekit {coursekit.__version__} · torch {torch.__version__} · {where} · "
         f"preset {run.preset} · seed {run.seed}"

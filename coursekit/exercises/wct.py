@@ -352,8 +352,8 @@ _MIX_BY_MASK = Exercise(
 def mix_by_mask(inside, outside, mask):
     """Features (N, C, H, W) that are `inside` where the mask is 1 and `outside` where it is 0.
 
-    mask (1, 1, h, w) in [0, 1] has another size. Use images.resize, which averages; between 0 and
-    1 the two are blended.
+    mask (1, 1, h, w) in [0, 1] has another size. Use coursekit.images.resize, which averages;
+    between 0 and 1 the two are blended.
     """
     raise NotImplementedError("your turn")
 '''.strip(),
@@ -364,7 +364,7 @@ def mix_by_mask(inside, outside, mask):
     ),
     hints=(
         "First bring the mask to the size of the maps, then blend position by position.",
-        "images.resize takes the size as (height, width): the last two axes of `inside`.",
+        "coursekit.images.resize takes the size as (height, width): the last two axes of `inside`.",
         "The mask says how much of `inside`; what is left of 1 says how much of `outside`.",
     ),
     mistakes=(
