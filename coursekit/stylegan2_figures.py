@@ -186,7 +186,8 @@ def _draw(axis: Axes, height: float, step: Step) -> None:
             lw=0.8,
         )
     )
-    axis.text(0, height, step.text, ha="center", va="center", fontsize=8.5, linespacing=0.95)
+    size = 7.5 if "\n" in step.text else 8.5
+    axis.text(0, height, step.text, ha="center", va="center", fontsize=size, linespacing=1.1)
     for text, side in ((step.left, -1), (step.right, 1)):
         if text:
             axis.text(side * 2.05, height, text, ha="center", va="center", fontsize=9)

@@ -117,7 +117,7 @@ _PATH = Exercise(
 def path_length(synthesis, w, noise, mean):
     """The mean of (|J^T y| - a)^2 over the samples: how uneven the steps of the generator are.
 
-    synthesis: w (N, latent) -> images (N, C, H, W). w knows its gradient already. y is
+    synthesis: w (N, latent) -> images (N, C, H, W). w has requires_grad=True already. y is
     noise (N, C, H, W) divided by the root of H * W. mean: a, the running mean of the lengths.
     """
     raise NotImplementedError("your turn")
@@ -148,7 +148,7 @@ def path_length(synthesis, w, noise, mean):
             "w detached",
             wrong.path_w_detached,
             "The number is right, but the mapping network learns nothing from it.",
-            "w was detached: it knows its gradient already.",
+            "w was detached: it requires its gradient already, use it as it is.",
         ),
         Mistake(
             "not divided",
