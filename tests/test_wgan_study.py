@@ -161,6 +161,14 @@ def test_gradients_at_each_layer_by_hand() -> None:
     assert found == pytest.approx([5 * last, last])
 
 
+def test_a_vanished_gradient_is_not_rounded_to_zero() -> None:
+    """1e-25 is a number in float32, its square is none."""
+    critic = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+    nn.init.constant_(critic[1].weight, 1e-25)
+    found = wgan_study.activation_gradients(critic, torch.ones(1, 1), torch.zeros(1, 1))
+    assert found == pytest.approx([1e-25 * math.sqrt(2), math.sqrt(2)], rel=1e-6, abs=0)
+
+
 def test_with_clipping_the_gradient_vanishes_or_explodes_with_depth() -> None:
     """Gulrajani et al. 2017, fig. 1b, for critics whose weights have all reached ±c."""
     points = wgan_study.eight_heaps(32, runtime.generator(0))
