@@ -193,6 +193,8 @@ def run(options: argparse.Namespace) -> int:
 
     top = checkout()
     if options.only_write:
+        if options.names or options.write is False:
+            raise SettingError("--only-write writes the page of what was measured, nothing else.")
         print(bench_page.write(top))
         return 0
     names = _chosen(options)
@@ -220,7 +222,10 @@ def _chosen(options: argparse.Namespace) -> list[str]:
     for name in wanted:
         if kind not in BENCHES[name]:
             print(f"{name} is left out: it measures on {' and '.join(BENCHES[name])} only.")
-    return [name for name in wanted if kind in BENCHES[name]]
+    left = [name for name in wanted if kind in BENCHES[name]]
+    if not left:
+        raise SettingError(f"Nothing is left to measure on {options.device}.")
+    return left
 
 
 def measure(

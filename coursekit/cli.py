@@ -115,12 +115,14 @@ def render(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """train one of the course's own checkpoints; goes on where an earlier run stopped"""
     from coursekit import recipes
+    from coursekit.core.atomic import check_writable
 
     recipe = recipes.find(options.topic, options.recipe)
     folder = options.folder or Path("runs") / f"{options.topic}-{options.recipe}"
     names = ("steps", "seed", "size", "style", "photos")
-    given = {name: getattr(options, name) for name in names}
-    files = recipe(folder, **recipes.accepted(recipe, given))
+    given = recipes.accepted(recipe, {name: getattr(options, name) for name in names})
+    check_writable(folder)
+    files = recipe(folder, **given)
     if not files:
         print(f"Stopped. The same command goes on from where it was ({folder}).")
         return 130

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import coursekit
 from coursekit import notebooks
-from coursekit.core.atomic import write_text
+from coursekit.core.atomic import check_writable, write_text
 from coursekit.core.errors import CourseError
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def run_notebook(
     if not force and target.is_file() and _MARK.format(mark) in _head(target):
         return target, False
     notebook = notebooks.read(path)
+    check_writable(out)
     failure = execute(notebook, folder=path.parent, preset=preset, name=path.stem)
     if failure is None:
         write_html(notebook, target, source=path, mark=mark, note=origin(preset))

@@ -131,9 +131,15 @@ def read(path: Path) -> Notebook:
         raise DataError(
             f"{path} is not a readable notebook ({error}). Restore it from the repository."
         ) from error
-    if not isinstance(notebook, dict) or "cells" not in notebook:
+    if not isinstance(notebook, dict) or not _are_cells(notebook.get("cells")):
         raise DataError(f"{path} is not a notebook: it has no cells. Restore it.")
-    return notebook
+    return {"metadata": {}, "nbformat": 4, "nbformat_minor": 5} | notebook
+
+
+def _are_cells(cells: Any) -> bool:
+    return isinstance(cells, list) and all(
+        isinstance(cell, dict) and {"cell_type", "source"} <= set(cell) for cell in cells
+    )
 
 
 def write(path: Path, notebook: Notebook) -> bool:

@@ -30,6 +30,10 @@ COMMANDS = [
     command("train dcgan --size -64", 1, "size=-64 & 1 or more"),
     command("train dcgan --seed x", 2, "'x' & int"),
     command("train dcgan --style starry_night", 1, "--style & leave that out"),
+    command(f"train cgan --steps 1 --folder {NOTES}/x", 1, "cannot be written & another folder"),
+    command(f"run 00 --out {NOTES}/x", 1, "cannot be written & another folder"),
+    command(f"solve 02 -o {NOTES}/x", 1, "cannot be written & another folder"),
+    command(f"release 02 -o {NOTES}/x", 1, "cannot be written & another folder"),
     command("solve 99", 1, "'99' & 00_start_here"),
     command(f"solve {NOTES}", 1, "notes.ipynb & Restore it"),
     command("release 99", 1, "'99' & 00_start_here"),
@@ -48,4 +52,6 @@ COMMANDS = [
     command(f"strip {NOTES}", 1, "notes.ipynb & Restore it"),
     command("pictures 99", 1, "'99' & 00_start_here"),
     command("bench nothing", 1, "nothing"),
+    command("bench wct --only-write", 1, "--only-write & nothing else"),
+    command("bench import --device cuda", 1, "Nothing is left & cuda"),
 ]

@@ -148,7 +148,7 @@ def path_by_rows(first: int, second: int, steps: int, classes: int) -> Tensor:
     rows = torch.zeros(steps, classes)
     for number in range(steps):
         rows[number, first] = 1 - number / (steps - 1)
-        rows[number, second] = number / (steps - 1)
+        rows[number, second] += number / (steps - 1)
     return rows
 
 

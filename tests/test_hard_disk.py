@@ -354,3 +354,13 @@ def test_two_writers_of_one_file_never_mix(tmp_path: Path) -> None:
     assert [writer.returncode for writer in writers] == [0, 0]
     assert seen <= {"a" * 50_000, "b" * 50_000} and seen
     assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_folder_is_tried_before_long_work_and_not_made(tmp_path: Path) -> None:
+    new = tmp_path / "a" / "b"
+    atomic.check_writable(new)
+    atomic.check_writable(tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="another folder"):
+        atomic.check_writable(tmp_path / "file" / "below")

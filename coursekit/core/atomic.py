@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,24 @@ def _clear(path: Path) -> None:
 def _literally(name: str) -> str:
     """``name`` for `Path.glob`: its brackets, stars and question marks are themselves."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def check_writable(folder: Path) -> None:
+    """Try whether a folder can be written, before the long work whose result will lie there.
+
+    One that is not there yet is not made: what it would lie in is tried.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written ({error.strerror or error}). Choose another folder."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -54,8 +54,8 @@ def is_off() -> bool:
 
 
 def own_functions(exercise: Exercise) -> list[types.FunctionType]:
-    """The course's functions that answer this exercise: its reference, and those of its name."""
-    found = [_plain(exercise.reference)]
+    """The course's functions that answer this exercise: its reference, its twins, its namesakes."""
+    found = [_plain(each) for each in (exercise.reference, *exercise.twins)]
     for module in _modules(exercise.topic):
         found.append(_plain(getattr(module, exercise.name, None)))
     return [each for each in dict.fromkeys(found) if each is not None and _of_the_course(each)]

@@ -301,6 +301,7 @@ def round_losses(generator, discriminator, real, latent, label):
     raise NotImplementedError("your turn")
 '''.strip(),
         reference=round_losses,
+        constants=("real", "latent"),
         cases=(
             Case("four pairs", cases.round_inputs(0, 2, 1, 1)),
             Case("three pairs of one class", cases.round_inputs(2, 2, 2)),
@@ -323,6 +324,12 @@ def round_losses(generator, discriminator, real, latent, label):
                 wrong.DETACHED_FOR_G,
                 "The values are right, but the generator learns nothing.",
                 "the detached fakes are used for the generator's loss as well.",
+            ),
+            Mistake(
+                "output detached",
+                wrong.OUTPUT_DETACHED,
+                "The values are right, but the discriminator never learns from fakes.",
+                "the .detach() is on the discriminator's output; it belongs on its input.",
             ),
             Mistake(
                 "asked for class 0",
@@ -372,6 +379,7 @@ def class_path(first, second, steps, classes):
         cases=(
             Case("from 3 to 7", lambda: (3, 7, 5, 10)),
             Case("from 4 back to 1", lambda: (4, 1, 7, 6)),
+            Case("from 2 to itself", lambda: (2, 2, 4, 5)),
         ),
         hints=(
             "Halfway from 3 to 7 the label is not 5. What is it?",
@@ -408,6 +416,12 @@ def class_path(first, second, steps, classes):
                 wrong.path_switches,
                 "Your path jumps in the middle.",
                 "the share was rounded to 0 or 1.",
+            ),
+            Mistake(
+                "second written over first",
+                wrong.path_overwritten,
+                "From a class to itself your rows do not sum to 1.",
+                "the two shares are set, one over the other; add them.",
             ),
         ),
         gradient=False,

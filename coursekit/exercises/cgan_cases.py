@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,22 +46,35 @@ def projection_inputs(
     return make
 
 
-def generate(latent: Tensor, label: Tensor) -> Tensor:
-    joined = cgan.join_latent(latent, label, 3)
-    return (joined @ normal(joined.shape[1], 8, seed=6)).tanh()
+class Generate(NamedTuple):
+    """A toy G: latent vectors (N, 4) and labels → images (N, 8).
+
+    A tuple of its weights, as `Judge` is, so that the engine compares their gradients.
+    """
+
+    weight: Tensor
+
+    def __call__(self, latent: Tensor, label: Tensor) -> Tensor:
+        return (cgan.join_latent(latent, label, 3) @ self.weight).tanh()
 
 
-def judge(images: Tensor, label: Tensor) -> Tensor:
-    weights = cgan.label_weights(label, 3)
-    psi = images @ normal(images.shape[1], seed=7)
-    return cgan.projection_logit(images, weights, normal(3, images.shape[1], seed=8), psi)
+class Judge(NamedTuple):
+    """A toy D: images (N, 8) and labels → logits (N,)."""
+
+    psi: Tensor
+    embedding: Tensor
+
+    def __call__(self, images: Tensor, label: Tensor) -> Tensor:
+        weights = cgan.label_weights(label, 3)
+        return cgan.projection_logit(images, weights, self.embedding, images @ self.psi)
 
 
 def round_inputs(*labels: int) -> Callable[[], tuple[Network, Network, Tensor, Tensor, Tensor]]:
     def make() -> tuple[Network, Network, Tensor, Tensor, Tensor]:
         count = len(labels)
         real, latent = normal(count, 8, seed=9).tanh(), normal(count, 4, seed=10)
-        return generate, judge, real, latent, torch.tensor(labels)
+        judge = Judge(normal(8, seed=7), normal(3, 8, seed=8))
+        return Generate(normal(7, 8, seed=6)), judge, real, latent, torch.tensor(labels)
 
     return make
 

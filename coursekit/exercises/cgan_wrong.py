@@ -161,6 +161,14 @@ def path_keeps_start(first: int, second: int, steps: int, classes: int) -> Tenso
     return weights
 
 
+def path_overwritten(first: int, second: int, steps: int, classes: int) -> Tensor:
+    share = torch.linspace(0, 1, steps)
+    weights = torch.zeros(steps, classes)
+    weights[:, first] = 1 - share
+    weights[:, second] = share
+    return weights
+
+
 def path_switches(first: int, second: int, steps: int, classes: int) -> Tensor:
     share = (torch.linspace(0, 1, steps) > 0.5).long()
     return cgan.label_weights(first + (second - first) * share, classes)
@@ -178,6 +186,7 @@ def _round(
     *,
     detach_d: bool = True,
     detach_g: bool = False,
+    heard: Callable[[Tensor], Tensor] = lambda logits: logits,
     real_told: Callable[[Tensor], Tensor] = lambda y: y,
     fake_told: Callable[[Tensor], Tensor] = lambda y: y,
     made: Callable[[Tensor], Tensor] = lambda y: y,
@@ -186,7 +195,8 @@ def _round(
     fake = generator(latent, made(label))
     for_d, for_g = (fake.detach() if off else fake for off in (detach_d, detach_g))
     real_logits = discriminator(real, real_told(label))
-    d_loss = dcgan.discriminator_loss(real_logits, discriminator(for_d, fake_told(label)))
+    fake_logits = heard(discriminator(for_d, fake_told(label)))
+    d_loss = dcgan.discriminator_loss(real_logits, fake_logits)
     g_loss = dcgan.generator_loss(discriminator(for_g, fake_told(label)), kind)
     return {"d_loss": d_loss, "g_loss": g_loss}
 
@@ -212,6 +222,7 @@ TOLD_FOR_REAL_ONLY = round_with(fake_told=_nothing)
 OTHER_ORDER = round_with(fake_told=lambda label: label.flip(0))
 NOT_DETACHED = round_with(detach_d=False)
 DETACHED_FOR_G = round_with(detach_g=True)
+OUTPUT_DETACHED = round_with(heard=Tensor.detach)
 SATURATING = round_with(kind="saturating")
 
 

@@ -29,6 +29,12 @@ def agree(found: Tensor, target: Tensor, tolerance: float) -> bool:
     return float(difference.max()) <= tolerance * scale
 
 
+def one_kind(found: Tensor, target: Tensor) -> bool:
+    """Whether both are numbers with a fraction or both without; one whole number may be either."""
+    whole = found.dim() == 0 and found.dtype == torch.int64 and target.is_floating_point()
+    return whole or found.is_floating_point() == target.is_floating_point()
+
+
 def few(tensor: Tensor, count: int = 6) -> str:
     """The first values, for a message."""
     first = tensor.detach().flatten()[:count].tolist()
@@ -60,7 +66,7 @@ def _of_one_number(got: Tensor, wanted: Tensor) -> str:
     mine, theirs = float(got), float(wanted)
     if not theirs:
         return _largest(got, wanted)
-    return say("factor", factor=mine / theirs)
+    return say("factor of one", factor=mine / theirs)
 
 
 def _largest(got: Tensor, wanted: Tensor) -> str:
@@ -107,7 +113,8 @@ _EXPLANATIONS: tuple[Callable[[Tensor, Tensor], str], ...] = (
 
 def _reordered(got: Tensor, wanted: Tensor) -> str:
     for axis in range(got.dim()):
-        if got.shape[axis] > 1 and _close(got.flip(axis), wanted):
+        turned = got.flip(axis)
+        if got.shape[axis] > 1 and _close(turned, wanted) and not _close(turned, got):
             return say("flipped", axis=axis)
     order = next(_orders(got, wanted), None)
     return say("axes", order=order) if order else ""
@@ -117,6 +124,8 @@ def _orders(got: Tensor, wanted: Tensor) -> Iterator[tuple[int, ...]]:
     """Orders of the axes in which one is the other."""
     for order in itertools.permutations(range(got.dim())) if 2 <= got.dim() <= 5 else ():
         moved = got.permute(order)
+        if moved.shape == got.shape and _close(moved, got):  # an order that changes nothing
+            continue
         if moved.shape == wanted.shape and _close(moved, wanted):
             yield order
 
@@ -168,7 +177,7 @@ def _without_batch(wanted: Tensor) -> list[tuple[str, Tensor]]:
 
 def _counted(got: Tensor, wanted: Tensor, argument: Tensor | None) -> str:
     """Which axis of the input a wrong axis of the result seems to be."""
-    if argument is None or got.dim() != wanted.dim():
+    if argument is None or not argument.is_floating_point() or got.dim() != wanted.dim():
         return ""
     letters, sizes = LETTERS.get(argument.dim(), ""), list(argument.shape)
     for axis, (mine, theirs) in enumerate(zip(got.shape, wanted.shape, strict=True)):

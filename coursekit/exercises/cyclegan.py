@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from coursekit import cyclegan
 from coursekit.exercises import cyclegan_cases as cases
 from coursekit.exercises import cyclegan_right as right
 from coursekit.exercises import cyclegan_wrong as wrong
@@ -62,12 +63,13 @@ EXERCISES = (
 def lsgan_losses(real_scores, fake_scores):
     """{"d_loss": ..., "g_loss": ...} of the least-squares game (Mao et al. 2017).
 
-    D: half of the mean squared distance of real scores to 1 plus that of made scores to 0.
+    D: half of (the mean squared distance of real scores to 1, plus that of made scores to 0).
     G: the mean squared distance of made scores to 1. Scores have any shape; no sigmoid.
     """
     raise NotImplementedError("your turn")
 '''.strip(),
         reference=lsgan_losses,
+        twins=(cyclegan.lsgan_discriminator_loss, cyclegan.lsgan_generator_loss),
         cases=(
             Case("patches", cases.scores((3, 1, 4, 5), (3, 1, 4, 5), 1.0)),
             Case("more made than real", cases.scores((2, 1, 3, 3), (5, 1, 3, 4), 0.7)),
@@ -145,6 +147,7 @@ def cycle_consistency(to_y, to_x, x, y):
     raise NotImplementedError("your turn")
 '''.strip(),
         reference=cycle_consistency,
+        constants=("x", "y"),
         cases=(
             Case("two heaps", cases.heaps((2, 3, 4, 6), (2, 3, 4, 6))),
             Case("heaps of different sizes", cases.heaps((3, 3, 5, 4), (1, 3, 6, 7))),
@@ -221,6 +224,7 @@ def identity_terms(to_y, to_x, x, y):
     raise NotImplementedError("your turn")
 '''.strip(),
         reference=identity_terms,
+        constants=("x", "y"),
         cases=(
             Case("two heaps", cases.heaps((2, 3, 6, 4), (2, 3, 6, 4))),
             Case("heaps of different sizes", cases.heaps((1, 3, 3, 5), (4, 3, 4, 6))),
@@ -293,10 +297,11 @@ def generator_objective(to_y, to_x, judge_x, judge_y, x, y, cycle_weight, identi
     raise NotImplementedError("your turn")
 '''.strip(),
         reference=generator_objective,
+        constants=("x", "y"),
         cases=(
-            Case("weights of the paper", cases.whole_game((2, 3, 4, 6), 10.0, 5.0)),
-            Case("identity off", cases.whole_game((3, 3, 6, 4), 2.0, 0.0)),
-            Case("cycle off", cases.whole_game((1, 3, 4, 4), 0.0, 1.5)),
+            Case("weights of the paper", cases.whole_game((2, 3, 4, 6), (2, 3, 4, 6), 10.0, 5.0)),
+            Case("identity off", cases.whole_game((3, 3, 6, 4), (1, 3, 5, 8), 2.0, 0.0)),
+            Case("cycle off", cases.whole_game((1, 3, 4, 4), (2, 3, 4, 6), 0.0, 1.5)),
         ),
         hints=(
             "Six terms: three kinds, two directions.",
@@ -324,6 +329,12 @@ def generator_objective(to_y, to_x, judge_x, judge_y, x, y, cycle_weight, identi
                 wrong.HALF_THE_GAME,
                 "The adversarial part weighs half of what it should.",
                 "the half belongs to D's loss.",
+            ),
+            Mistake(
+                "one mean over both judges",
+                wrong.judged_together,
+                "The judge with more scores weighs more in yours.",
+                "one mean over the scores of both judges; each judge has a mean of its own.",
             ),
             Mistake(
                 "no identity",

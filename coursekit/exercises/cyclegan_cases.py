@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,14 +18,33 @@ def normal(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=random(seed)) + 0.3
 
 
-def to_y(images: Tensor) -> Tensor:
-    """A toy G: darker, and the channels exchanged."""
-    return (0.6 * images.flip(1) - 0.3).tanh()
+class ToY(NamedTuple):
+    """A toy G: darker, and the channels exchanged.
+
+    A tuple of its weights, as `ToX` is, so that the engine compares their gradients.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return (self.scale * images.flip(1) + self.shift).tanh()
 
 
-def to_x(images: Tensor) -> Tensor:
-    """A toy F, which is not the inverse of `to_y`: brighter, and moved by a pixel."""
-    return (1.1 * images.roll(1, dims=3) + 0.2).tanh()
+class ToX(NamedTuple):
+    """A toy F, which is not the inverse of `ToY`: brighter, and moved by a pixel."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return (self.scale * images.roll(1, dims=3) + self.shift).tanh()
+
+
+def generators() -> tuple[ToY, ToX]:
+    """Both, with fresh weights."""
+    to_y = ToY(torch.tensor(0.6), torch.tensor(-0.3))
+    return to_y, ToX(torch.tensor(1.1), torch.tensor(0.2))
 
 
 def judge_x(images: Tensor) -> Tensor:
@@ -37,15 +57,15 @@ def judge_y(images: Tensor) -> Tensor:
 
 def heaps(shape_x: Shape, shape_y: Shape) -> Callable[[], tuple[Map, Map, Tensor, Tensor]]:
     """Both generators, and pictures of two heaps."""
-    return lambda: (to_y, to_x, normal(*shape_x, seed=1), normal(*shape_y, seed=2))
+    return lambda: (*generators(), normal(*shape_x, seed=1), normal(*shape_y, seed=2))
 
 
 def whole_game(
-    shape: Shape, cycle: float, identity: float
+    shape_x: Shape, shape_y: Shape, cycle: float, identity: float
 ) -> Callable[[], tuple[Map, Map, Map, Map, Tensor, Tensor, float, float]]:
     def make() -> tuple[Map, Map, Map, Map, Tensor, Tensor, float, float]:
-        x, y = normal(*shape, seed=3), normal(*shape, seed=4)
-        return to_y, to_x, judge_x, judge_y, x, y, cycle, identity
+        x, y = normal(*shape_x, seed=3), normal(*shape_y, seed=4)
+        return *generators(), judge_x, judge_y, x, y, cycle, identity
 
     return make
 
@@ -70,11 +90,11 @@ def pool(
 
 
 def repeated_place(size: int) -> Callable[[], tuple[Tensor, Tensor, int, Tensor, Tensor]]:
-    """Two new pictures want the same place: the second one is given the first."""
+    """Two new pictures want the same place: the second one is given the first. A coin is 0.5."""
 
     def make() -> tuple[Tensor, Tensor, int, Tensor, Tensor]:
         old, new = normal(size, 1, 2, 3, seed=7), normal(4, 1, 2, 3, seed=8)
-        coins, places = torch.tensor([0.9, 0.8, 0.1, 0.7]), torch.tensor([1, 1, 0, 0])
+        coins, places = torch.tensor([0.9, 0.5, 0.1, 0.7]), torch.tensor([1, 1, 0, 0])
         return old, new, size, coins, places
 
     return make

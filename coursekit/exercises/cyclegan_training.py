@@ -82,6 +82,18 @@ def pool_exchange(kept, images, size, coins, places):
                 "the new picture is returned instead of the one whose place it takes.",
             ),
             Mistake(
+                "shown without a copy",
+                wrong.shown_as_views,
+                "What you show changes when its place in the pool is taken.",
+                "pool[i] of a tensor is a view, not a copy; clone() it before you write there.",
+            ),
+            Mistake(
+                "passes at exactly 0.5",
+                wrong.KEPT_AT_HALF,
+                "A coin of exactly 0.5 passes in yours.",
+                "<= where the stub says < 0.5.",
+            ),
+            Mistake(
                 "never renewed",
                 wrong.NEVER_RENEWED,
                 "The pool stays as it was when it became full.",

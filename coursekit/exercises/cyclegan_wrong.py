@@ -170,6 +170,7 @@ def pool_with(
     return wrong
 
 
+KEPT_AT_HALF = pool_with(keep=lambda coin: coin <= 0.5)
 ALWAYS_OLD = pool_with(keep=lambda coin: False)
 COIN_TURNED = pool_with(keep=lambda coin: coin >= 0.5)
 NEVER_EXCHANGED = pool_with(exchange=False)
@@ -180,6 +181,22 @@ OLD_TOO_EARLY = pool_with(old_while_filling=True)
 
 def never_full(kept: Tensor, images: Tensor, size: int, coins: Tensor, places: Tensor) -> Losses:
     return {"shown": images.clone(), "kept": torch.cat([kept, images])}
+
+
+def shown_as_views(
+    kept: Tensor, images: Tensor, size: int, coins: Tensor, places: Tensor
+) -> Losses:
+    held, shown = kept.clone(), []
+    for image, coin, place in zip(images, coins.tolist(), places.tolist(), strict=True):
+        if len(held) < size:
+            held = torch.cat([held, image[None]])
+            shown.append(image)
+        elif coin < 0.5:
+            shown.append(image)
+        else:
+            shown.append(held[place])  # a view, which the next line changes
+            held[place] = image
+    return {"shown": torch.stack(shown), "kept": held}
 
 
 def one_coin(kept: Tensor, images: Tensor, size: int, coins: Tensor, places: Tensor) -> Losses:
@@ -249,6 +266,22 @@ def objective_with(
         return adversarial * fooled + cycle + identity
 
     return wrong
+
+
+def judged_together(
+    to_y: Map,
+    to_x: Map,
+    judge_x: Map,
+    judge_y: Map,
+    x: Tensor,
+    y: Tensor,
+    cycle_weight: float,
+    identity_weight: float,
+) -> Tensor:
+    scores = torch.cat([judge_y(to_y(x)).flatten(), judge_x(to_x(y)).flatten()])
+    cycle = cycle_weight * cycle_with()(to_y, to_x, x, y)
+    identity = identity_weight * identity_with()(to_y, to_x, x, y)
+    return 2 * (scores - 1).square().mean() + cycle + identity
 
 
 JUDGES_SWAPPED = objective_with(judges_swapped=True)

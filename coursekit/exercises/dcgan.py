@@ -57,6 +57,13 @@ _UNSTABLE = Mistake(
     "binary_cross_entropy_with_logits take the logit itself.",
 )
 
+_OVERFLOW = (
+    "exp overflows",
+    "Where the discriminator is sure, the loss is infinite.",
+    "exp(100) is more than float32 can hold, and log(1 + exp(a)) is infinite with it; softplus or "
+    "binary_cross_entropy_with_logits compute the same without the large number.",
+)
+
 _DISCRIMINATOR_LOSS = Exercise(
     id="dcgan.discriminator_loss",
     title="The discriminator's loss",
@@ -80,8 +87,8 @@ def discriminator_loss(real_logits, fake_logits):
         "Two classes, real and generated: each half of the formula is a cross-entropy.",
         "1 - sigmoid(a) = sigmoid(-a). So both halves are a logarithm of a sigmoid, and PyTorch "
         "has a function that computes it without the sigmoid in between.",
-        "Take F.logsigmoid of the real logits and of the generated ones with their sign turned; "
-        "the mean of each half by itself, then minus both.",
+        "Take torch.nn.functional.logsigmoid of the real logits and of the generated ones with "
+        "their sign turned; the mean of each half by itself, then minus both.",
     ),
     mistakes=(
         Mistake(
@@ -136,12 +143,13 @@ def discriminator_loss(real_logits, fake_logits):
             "twice.",
         ),
         _UNSTABLE,
+        Mistake(_OVERFLOW[0], wrong.by_exp, *_OVERFLOW[1:]),
         Mistake(
             "logarithm held above -100",
             wrong.clamped_logarithms,
             "A sure discriminator pays 100 whatever its logit is, and its gradient is gone.",
-            "F.binary_cross_entropy takes probabilities, which round to 0 and 1; use the form "
-            "with logits.",
+            "torch.nn.functional.binary_cross_entropy takes probabilities, which round to 0 and 1; "
+            "use the form with logits.",
         ),
         Mistake(
             "a small number in the logarithm",
@@ -182,7 +190,8 @@ def generator_loss(fake_logits):
     hints=(
         "The generator wants its images to be called real.",
         "It is a cross-entropy with the label 1, for generated images.",
-        "Minus the mean of F.logsigmoid; or F.softplus, with the right sign inside.",
+        "Minus the mean of torch.nn.functional.logsigmoid; or torch.nn.functional.softplus, with "
+        "the right sign inside.",
     ),
     difficulty="easy",
     mistakes=(
@@ -230,13 +239,21 @@ def generator_loss(fake_logits):
             "One good image pays for the bad ones.",
             "the mean is taken before the logarithm.",
         ),
-        Mistake(_UNSTABLE.name, _alone(wrong.logarithms()), _UNSTABLE.symptom, _UNSTABLE.cause),
+        # Both ways of writing it become infinite at the same logit, -89: they have one name.
+        Mistake(
+            "sigmoid or exp",
+            _alone(wrong.logarithms()),
+            "Where the discriminator is sure, the loss is infinite.",
+            "sigmoid(-100) rounds to 0, and log(0) follows; in log(1 + exp(100)) it is exp that "
+            "overflows. logsigmoid, softplus or binary_cross_entropy_with_logits take the logit "
+            "itself.",
+        ),
         Mistake(
             "logarithm held above -100",
             _alone(wrong.clamped_logarithms),
             "A hopeless image pays 100 whatever its logit is, and its gradient is gone.",
-            "F.binary_cross_entropy takes probabilities, which round to 0 and 1; use the form "
-            "with logits.",
+            "torch.nn.functional.binary_cross_entropy takes probabilities, which round to 0 and 1; "
+            "use the form with logits.",
         ),
         Mistake(
             "detached",
@@ -272,8 +289,8 @@ def smoothed_loss(real_logits, fake_logits, real_label):
         "Only what is said about real images changes.",
         "With the label 0.9 a real image counts as nine tenths real and one tenth generated: its "
         "cost has both logarithms.",
-        "binary_cross_entropy_with_logits takes any label in [0, 1]: a tensor full of real_label "
-        "for the real logits, zeros for the others.",
+        "torch.nn.functional.binary_cross_entropy_with_logits takes any label in [0, 1]: a tensor "
+        "full of real_label for the real logits, zeros for the others.",
     ),
     difficulty="hard",
     mistakes=(
@@ -333,6 +350,7 @@ def smoothed_loss(real_logits, fake_logits, real_label):
             "the logarithms are summed where the expectation is a mean.",
         ),
         Mistake(_UNSTABLE.name, wrong.smoothed_logarithms, _UNSTABLE.symptom, _UNSTABLE.cause),
+        Mistake(_OVERFLOW[0], wrong.smoothed_by_exp, *_OVERFLOW[1:]),
     ),
 )
 

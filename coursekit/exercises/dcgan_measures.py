@@ -6,6 +6,7 @@ compared with the reference's, by name.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -139,6 +140,15 @@ def reached(
         "the discriminator's gradient": _gradient(loss, discriminator),
         "the generator's gradient": _gradient(loss, generator),
         "all weights can still learn": all(parameter.requires_grad for parameter in both),
+        **_modes(generator, discriminator),
+    }
+
+
+def _modes(generator: nn.Module, discriminator: nn.Module) -> Facts:
+    """Whether a network was left in eval(), where batch normalisation does something else."""
+    return {
+        "the generator is still in training mode": generator.training,
+        "the discriminator is still in training mode": discriminator.training,
     }
 
 
@@ -147,7 +157,7 @@ def block_facts(answer: Answer, before: int, after: int) -> Facts:
     block = answer(before, after)
     if not isinstance(block, nn.Module):
         found = block.__name__ if isinstance(block, type) else type(block).__name__
-        raise Unusable(f"Expected a module, such as nn.Sequential(…), got {found}.")
+        raise Unusable(f"Expected a module, such as torch.nn.Sequential(…), got {found}.")
     _set_weights(block)
     output = block(_numbers(2, before, 5, 3, seed=1))
     if not isinstance(output, Tensor):
@@ -177,8 +187,10 @@ def _set_weights(block: nn.Module) -> None:
 
 
 def statistics(answer: Answer, module: nn.Module) -> Facts:
-    """How the weights of each layer are distributed, and the largest bias."""
+    """How each layer's weights are distributed, its largest bias, and whether they can learn."""
+    before = list(module.parameters())
     answer(module)
+    after = list(module.parameters())
     facts: Facts = {}
     for part in module.modules():
         name = type(part).__name__
@@ -193,6 +205,9 @@ def statistics(answer: Answer, module: nn.Module) -> Facts:
             facts[within] = (around.abs() < 0.02).float().mean()
         if bias is not None:
             facts[f"{name}: largest bias"] = bias.detach().abs().max()
+    same = len(before) == len(after) and all(map(operator.is_, before, after))
+    facts["the parameters are still the same objects"] = same
+    facts["all weights can still learn"] = all(each.requires_grad for each in after)
     return facts
 
 
@@ -240,4 +255,4 @@ def three_rounds(
             facts[f"the {name} learns (round {number})"] = bool(moved.abs().max() > 0)
             facts[f"the {name}'s loss (round {number})"] = _number(loss, "each loss").detach()
             facts[f"how the {name}'s weights moved (round {number})"] = moved
-    return facts
+    return facts | _modes(generator, discriminator)

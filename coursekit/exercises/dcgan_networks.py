@@ -66,7 +66,7 @@ def discriminator_step_terms(generator, discriminator, real, z):
     generator: z (M, latent) -> images. discriminator: images -> logits, one an image.
     real is a batch of N real images. The loss is -mean(log D(real)) - mean(log(1 - D(G(z)))),
     D = sigmoid(logit). Its gradient reaches the discriminator's weights through both halves, and
-    none of the generator's. Both networks stay as they are.
+    none of the generator's. Both networks stay as they are, in training mode.
     """
     raise NotImplementedError("your turn")
 '''.strip(),
@@ -150,7 +150,7 @@ def up_block(before, after):
         Case("4 channels to 8", lambda: (4, 8)),
     ),
     hints=(
-        "Three layers in nn.Sequential will do.",
+        "Three layers in torch.nn.Sequential will do.",
         "The output of a transposed convolution has (size - 1) · stride - 2 · padding + kernel "
         "pixels; the kernel is 4, the result 2 · size.",
         "Batch normalisation subtracts each channel's mean: a constant that was added just before "
@@ -257,8 +257,8 @@ def initialise(module):
         "Go through the layers; what is done depends on the kind of layer.",
         "module.modules() gives the module, its parts, their parts and so on; isinstance tells "
         "what each is.",
-        "nn.init.normal_(weight, mean, std) and nn.init.zeros_(bias) work in place. A layer may "
-        "have bias=None.",
+        "torch.nn.init.normal_(weight, mean, std) and torch.nn.init.zeros_(bias) work in place. A "
+        "layer may have bias=None.",
     ),
     mistakes=(
         Mistake(
@@ -320,8 +320,20 @@ def initialise(module):
             "not in place",
             wrong.on_a_copy,
             "Nothing has changed.",
-            "the new weights were given to a copy or to a local name; nn.init's functions that "
-            "end in an underscore write into the weight itself.",
+            "the new weights were given to a copy or to a local name; the functions of "
+            "torch.nn.init that end in an underscore write into the weight itself.",
+        ),
+        Mistake(
+            "new parameters",
+            wrong.replaced,
+            "The layers have other weights now, which an optimiser made before does not know.",
+            "layer.weight was set to a new nn.Parameter; write into the one that is there.",
+        ),
+        Mistake(
+            "frozen",
+            wrong.frozen,
+            "The weights start right and can never learn.",
+            "requires_grad was switched off and not on again; torch.no_grad() is enough.",
         ),
     ),
     gradient=False,
@@ -340,7 +352,8 @@ def play_round(generator, discriminator, g_optimiser, d_optimiser, real, z):
     batch of N real images. Each optimiser has the weights of its own network.
     The discriminator minimises -mean(log D(real)) - mean(log(1 - D(G(z)))), and only its weights
     move. The generator then minimises -mean(log D(G(z))) against the new discriminator with the
-    same z, and only its weights move. The losses are those before each step.
+    same z, and only its weights move. The losses are those before each step. Both networks stay
+    in training mode.
     """
     raise NotImplementedError("your turn")
 '''.strip(),

@@ -37,6 +37,13 @@ def _same_direction() -> tuple[Tensor, Tensor, float]:
     return start, 1.5 * start, 0.5
 
 
+def _one_of_three_parallel() -> tuple[Tensor, Tensor, float]:
+    start, end = _numbers(3, 4, seed=6), _numbers(3, 4, seed=7)
+    start[1] = torch.tensor([0.0, 2.0, 0.0, 0.0])
+    end[1] = 1.5 * start[1]
+    return start, end, 0.4
+
+
 ARITHMETIC = Exercise(
     id="dcgan.arithmetic",
     title="Arithmetic with faces",
@@ -51,6 +58,7 @@ def arithmetic(plus, minus, target):
     raise NotImplementedError("your turn")
 '''.strip(),
     reference=dcgan_latent.arithmetic,
+    gradient=False,
     cases=(
         Case("three faces each, 3 numbers a face", _groups(3, 3, 3, size=3)),
         Case("three faces each, 8 numbers a face", _groups(3, 3, 3, size=8)),
@@ -140,6 +148,7 @@ def slerp(start, end, share):
         Case("three pairs", lambda: (_numbers(3, 5, seed=1), _numbers(3, 5, seed=2), 0.75)),
         Case("one pair, four shares", _walk_of_four),
         Case("the same direction, another length", _same_direction),
+        Case("three pairs, one of them with the same direction", _one_of_three_parallel),
     ),
     hints=(
         "The angle comes from the directions, the result from the vectors as they are.",
@@ -197,6 +206,18 @@ def slerp(start, end, share):
             wrong.unguarded,
             "Two vectors that point the same way give NaN.",
             "their angle is 0 and 0/0 follows; keep the cosine away from ±1.",
+        ),
+        Mistake(
+            "straight line for the whole batch",
+            wrong.line_if(torch.any),
+            "One pair that points the same way puts all the others on a straight line.",
+            "any() decides for the whole batch; each pair has its own angle (torch.where).",
+        ),
+        Mistake(
+            "guard for the whole batch",
+            wrong.line_if(torch.all),
+            "A pair that points the same way gives NaN when other pairs do not.",
+            "all() decides for the whole batch; each pair has its own angle (torch.where).",
         ),
     ),
     gradient=False,

@@ -65,6 +65,15 @@ def logarithms(small: float = 0.0) -> Pair:
     return function
 
 
+def _plain_softplus(logits: Tensor) -> Tensor:
+    """log(1 + e^a), infinite where e^a is."""
+    return (1 + logits.exp()).log()
+
+
+def by_exp(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    return _plain_softplus(-real_logits).mean() + _plain_softplus(fake_logits).mean()
+
+
 def clamped_logarithms(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """PyTorch's loss for probabilities, whose logarithms end at -100."""
     real, fake = real_logits.sigmoid(), fake_logits.sigmoid()
@@ -110,6 +119,12 @@ def smoothed_logarithms(real_logits: Tensor, fake_logits: Tensor, real_label: fl
     real, fake = real_logits.sigmoid(), fake_logits.sigmoid()
     real_part = real_label * real.log() + (1 - real_label) * (1 - real).log()
     return -real_part.mean() - (1 - fake).log().mean()
+
+
+def smoothed_by_exp(real_logits: Tensor, fake_logits: Tensor, real_label: float) -> Tensor:
+    costs = _plain_softplus(-real_logits), _plain_softplus(real_logits)
+    real_part = real_label * costs[0] + (1 - real_label) * costs[1]
+    return real_part.mean() + _plain_softplus(fake_logits).mean()
 
 
 # --- The latent space ----------------------------------------------------------------------------
@@ -179,6 +194,18 @@ def unguarded(start: Tensor, end: Tensor, share: Tensor | float) -> Tensor:
     """sin ω is 0 where both vectors point the same way."""
     units = start / start.norm(dim=-1, keepdim=True) * end / end.norm(dim=-1, keepdim=True)
     return _arc(start, end, share, units.sum(-1, keepdim=True).acos())
+
+
+def line_if(together: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """One decision for the whole batch between the arc and the straight line."""
+
+    def function(start: Tensor, end: Tensor, share: Tensor | float) -> Tensor:
+        omega = _angle(start, end, limit=1)
+        if together(omega.sin() < 1e-3):
+            return straight(start, end, share)
+        return _arc(start, end, share, omega)
+
+    return function
 
 
 # --- The detach ----------------------------------------------------------------------------------
@@ -288,6 +315,22 @@ def even(weights: Tensor, middle: float, width: float) -> None:
 
 def on_a_copy(module: nn.Module) -> None:
     started()(copy.deepcopy(module))
+
+
+def replaced(module: nn.Module) -> None:
+    """New parameters, which an optimiser made before does not know."""
+    for part in module.modules():
+        if isinstance(part, (*KINDS, nn.BatchNorm2d)):
+            middle = float(isinstance(part, nn.BatchNorm2d))
+            weight = part.get_parameter("weight")
+            part.weight = nn.Parameter(middle + 0.02 * torch.randn_like(weight))
+            if part.bias is not None:
+                part.bias = nn.Parameter(torch.zeros_like(part.get_parameter("bias")))
+
+
+def frozen(module: nn.Module) -> None:
+    started()(module)
+    module.requires_grad_(False)
 
 
 # --- The whole round -----------------------------------------------------------------------------

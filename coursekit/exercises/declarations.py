@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ class Exercise:
 
     ``alternatives`` are right answers written differently. ``allowed`` names functions of the
     same topic that an answer may call, besides those that a sentence of the stub beginning with
-    "Use" names.
+    "Use" names; ``twins`` are the course's functions that are the answer under another name, which
+    it may not call. ``constants`` are parameters whose gradients nobody needs, such as data: an
+    answer may detach them; ``counted`` says of each parameter whether it is none of those.
     """
 
     id: str
@@ -95,6 +98,14 @@ class Exercise:
     alternatives: tuple[Answer, ...] = ()
     difficulty: str = "core"
     allowed: tuple[str, ...] = ()
+    twins: tuple[Answer, ...] = ()
+    constants: tuple[str, ...] = ()
+    counted: tuple[bool, ...] = field(init=False, repr=False, compare=False, default=())
+
+    def __post_init__(self) -> None:
+        # Now, since the code inside the reference is another one while a check runs.
+        names = inspect.signature(self.reference).parameters if self.constants else ()
+        object.__setattr__(self, "counted", tuple(name not in self.constants for name in names))
 
     @property
     def topic(self) -> str:

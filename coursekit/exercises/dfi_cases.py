@@ -71,8 +71,9 @@ def one_template() -> tuple[Tensor, Tensor]:
 
 
 def mirrored() -> tuple[Tensor, Tensor]:
+    """Larger than the points: at the same size 1 and the scale would be easy to mix up."""
     points, _ = marks(2, 5)
-    return points, points * torch.tensor([-1.0, 1.0]) + 90
+    return points, points * torch.tensor([-1.4, 1.4]) + 90
 
 
 def mixture() -> tuple[Tensor, Tensor, Tensor, Tensor, float]:

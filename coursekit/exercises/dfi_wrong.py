@@ -254,9 +254,16 @@ def mixture(
     return loss
 
 
-def wanted_attached(
-    features: Tensor, target: Tensor, vectors: Tensor, wanted: Tensor, share: float
-) -> Tensor:
-    perceptual = (features - target).square().mean() / 2
-    identity = (1 - F.cosine_similarity(vectors, wanted, dim=1)).mean()
-    return (1 - share) * perceptual + share * identity
+def attached(*names: str) -> Callable[..., Tensor]:
+    """The mixture whose goals of these names get a gradient."""
+
+    def loss(
+        features: Tensor, target: Tensor, vectors: Tensor, wanted: Tensor, share: float
+    ) -> Tensor:
+        target = target if "target" in names else target.detach()
+        wanted = wanted if "wanted" in names else wanted.detach()
+        perceptual = (features - target).square().mean() / 2
+        identity = (1 - F.cosine_similarity(vectors, wanted, dim=1)).mean()
+        return (1 - share) * perceptual + share * identity
+
+    return loss

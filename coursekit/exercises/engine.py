@@ -19,7 +19,14 @@ from torch import Tensor
 
 from coursekit.core.errors import CheckFailed, SettingError
 from coursekit.exercises import blocking, guard, matching, progress, running, shrink
-from coursekit.exercises.compare import agree, few, ratio, relation, shape_relation
+from coursekit.exercises.compare import (
+    agree,
+    few,
+    one_kind,
+    ratio,
+    relation,
+    shape_relation,
+)
 from coursekit.exercises.declarations import (
     Answer,
     Case,
@@ -236,10 +243,10 @@ def _check_tensor(
 ) -> None:
     if found.shape != target.shape:
         shapes = {"found": tuple(found.shape), "expected": tuple(target.shape)}
-        inputs = running.leaves(case.make())
+        inputs = [each for each in case.make() if isinstance(each, Tensor)]
         more = shape_relation(found, target, inputs[0] if inputs else None)
         raise Failed("contract", say("shape", **shapes, part=part, **facts) + more)
-    if found.is_floating_point() != target.is_floating_point():
+    if not one_kind(found, target):
         types = {"found": found.dtype, "expected": target.dtype}
         raise Failed("contract", say("dtype", **types, part=part, **facts))
     if found.is_floating_point() and not torch.isfinite(found).all():
@@ -247,12 +254,23 @@ def _check_tensor(
 
 
 def _check_inputs(trial: Trial, arguments: tuple[Any, ...], case: Case) -> None:
-    used, fresh = running.leaves(arguments), running.leaves(case.make())
-    if not (len(used) == len(fresh) and all(map(_unchanged, used, fresh))):
+    if not _unchanged(arguments, case.make()):
         raise Failed("contract", say("changed", case=case_name(trial.exercise, case)))
 
 
-def _unchanged(used: Tensor, fresh: Tensor) -> bool:
+def _unchanged(used: Any, fresh: Any) -> bool:
+    if isinstance(fresh, Tensor):
+        return _same_numbers(used, fresh)
+    if isinstance(fresh, dict):
+        used, fresh = list(used.items()), list(fresh.items())
+    if isinstance(fresh, (list, tuple)):
+        return len(used) == len(fresh) and all(map(_unchanged, used, fresh))
+    return used == fresh or not isinstance(fresh, (bool, int, float, str))
+
+
+def _same_numbers(used: Tensor, fresh: Tensor) -> bool:
+    if used.requires_grad != fresh.requires_grad or used.grad is not None:
+        return False
     if used.shape != fresh.shape or not used.is_floating_point():
         return torch.equal(used, fresh)
     return torch.allclose(used, fresh, rtol=0, atol=0, equal_nan=True)
@@ -290,14 +308,12 @@ def _wrong_values(
         values = {"expected": few(target), "got": few(found[part])}
         return Failed(layer, say("fact", name=part[3:-2], **values, **facts), note=note)
     smallest = shrink.smallest(trial, case, part)
-    related = relation(found[part], target)
-    if smallest is not None:
+    mine, related, alone = found[part], relation(found[part], target), target.numel() == 1
+    if smallest is not None and not alone:
         target, mine = smallest.expected, smallest.got
-    else:
-        mine = found[part]
     values = {"expected": few(target), "got": few(mine)}
     text = say("values", part=part, relation=related, **values, **facts) + ratio(mine, target)
-    return Failed(layer, text + (smallest.said() if smallest else ""), **shown)
+    return Failed(layer, text + (smallest.said(alone) if smallest else ""), **shown)
 
 
 def _check_gradient(trial: Trial, case: Case) -> None:

@@ -260,6 +260,7 @@ def perceptual_content_loss(features, target):
     raise NotImplementedError("your turn")
 '''.strip(),
     reference=fast_style.perceptual_content_loss,
+    constants=("target",),
     cases=(
         Case("three images", cases.feature_pair(3)),
         Case("one image", cases.feature_pair(1)),
@@ -331,6 +332,7 @@ def style_term(features, grams, weights):
     raise NotImplementedError("your turn")
 '''.strip(),
     reference=cases.style_term,
+    constants=("grams",),
     cases=(
         Case("three paintings", cases.style_inputs(3)),
         Case("one painting", cases.style_inputs(1)),
@@ -400,7 +402,8 @@ def training_step(network, optimiser, objective, photographs):
 
     network: photographs -> paintings; the optimiser has its weights. objective.content_features
     gives what a painting must keep of its photograph; objective(paintings, content) gives the
-    terms of the loss by name, and the loss is their sum. The loss network inside stays as it is.
+    terms of the loss by name, and the loss is their sum. The loss network inside stays as it is,
+    frozen; the painter stays in training mode.
     """
     raise NotImplementedError("your turn")
 '''.strip(),

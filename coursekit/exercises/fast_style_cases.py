@@ -191,7 +191,7 @@ def three_steps(
     objective: SmallObjective,
     photographs: Tensor,
 ) -> dict[str, Any]:
-    """The loss before each of three steps, and whose weights have moved after it."""
+    """The loss before each of three steps, whose weights have moved, and how the networks are."""
     start, critic = _weights(network), _weights(objective.extractor)
     facts: dict[str, Any] = {}
     for number in (1, 2, 3):
@@ -202,5 +202,9 @@ def three_steps(
         facts[f"the loss (step {number})"] = torch.as_tensor(loss).detach().reshape(())
         facts[f"the network learns (step {number})"] = bool(moved.abs().max() > 0)
         facts[f"how the network's weights moved (step {number})"] = moved
-    same = torch.equal(critic, _weights(objective.extractor))
-    return facts | {"the loss network stays as it was": same}
+    judges = objective.extractor.parameters()
+    return facts | {
+        "the loss network stays as it was": torch.equal(critic, _weights(objective.extractor)),
+        "the loss network is still frozen": not any(each.requires_grad for each in judges),
+        "the painter is still in training mode": network.training,
+    }

@@ -45,6 +45,12 @@ def _total_inputs(alpha: float, beta: float) -> Callable[[], tuple[object, ...]]
     return make
 
 
+def _two_content_layers() -> tuple[object, ...]:
+    """One of the content layers is a style layer too."""
+    features, content, grams, *_ = _total_inputs(2.0, 0.5)()
+    return features, {"relu2_1": _features(seed=10)["relu2_1"], **content}, grams, 2.0, 0.5
+
+
 def _styles() -> list[dict[str, Tensor]]:
     names = ("relu1_1", "relu2_1")
     return [
@@ -97,6 +103,7 @@ def content_loss(features, target):
     raise NotImplementedError("your turn")
 '''.strip(),
         reference=losses.content_loss,
+        constants=("target",),
         cases=(
             Case("one image", _pair(1, 4, 5, 6)),
             Case("three images", _pair(3, 4, 5, 6)),
@@ -152,16 +159,19 @@ def total_loss(features, content, grams, alpha, beta):
     """alpha * content + beta * style.
 
     features: {layer: (1, C, H, W)} of the image; content: {layer: target features};
-    grams: {layer: target Gram matrix}. Style layers have weight 1 / (number of style layers).
+    grams: {layer: target Gram matrix}. The content term is the sum over its layers, however many
+    there are; style layers have weight 1 / (number of style layers).
     Use coursekit.losses: content_loss, gram_matrix, style_loss.
     """
     raise NotImplementedError("your turn")
 '''.strip(),
         reference=total_loss,
+        constants=("content", "grams"),
         cases=(
             Case("α = 1, β = 1000", _total_inputs(1.0, 1000.0)),
             Case("α = 2, β = 0.5", _total_inputs(2.0, 0.5)),
             Case("content alone", _total_inputs(1.0, 0.0)),
+            Case("two content layers", _two_content_layers),
         ),
         hints=(
             "Two sums: one over the layers of `content`, one over the layers of `grams`.",
@@ -192,6 +202,28 @@ def total_loss(features, content, grams, alpha, beta):
                 ),
                 "Only one style layer counts.",
                 "a `return` or an assignment inside the loop that should add up.",
+            ),
+            Mistake(
+                "last content layer only",
+                lambda f, c, g, alpha, beta: total_loss(
+                    f, dict([list(c.items())[-1]]), g, alpha, beta
+                ),
+                "Only one content layer counts.",
+                "the content term is overwritten in the loop instead of added to.",
+            ),
+            Mistake(
+                "first content layer only",
+                lambda f, c, g, alpha, beta: total_loss(
+                    f, dict([next(iter(c.items()))]), g, alpha, beta
+                ),
+                "Only one content layer counts.",
+                "there is no loop over the layers of `content`, or it is left after one turn.",
+            ),
+            Mistake(
+                "content layers averaged",
+                lambda f, c, g, alpha, beta: total_loss(f, c, g, alpha / len(c), beta),
+                "The content term is as many times too small as there are content layers.",
+                "a mean over the content layers; their losses are added up.",
             ),
             Mistake(
                 "sum of the Gram un-normalised",
@@ -225,6 +257,7 @@ def gradient_step(image, gradient, step_size):
     raise NotImplementedError("your turn")
 '''.strip(),
         reference=gradient_step,
+        gradient=False,
         cases=(Case("a step", _descent_inputs),),
         hints=(
             "Which direction makes the loss smaller?",
@@ -280,6 +313,7 @@ def mix_grams(grams, weights):
     raise NotImplementedError("your turn")
 '''.strip(),
         reference=gatys.mix_grams,
+        gradient=False,
         cases=(
             Case("weights that sum to 1", lambda: (_styles(), [0.5, 0.3, 0.2])),
             Case("weights that do not", lambda: (_styles(), [2.0, 1.0, 5.0])),
@@ -345,6 +379,7 @@ def keep_colours(result, content):
     raise NotImplementedError("your turn")
 '''.strip(),
         reference=gatys.keep_colours,
+        gradient=False,
         cases=(Case("two pictures", _pictures),),
         hints=(
             "In YIQ, brightness and colour stand in different channels.",

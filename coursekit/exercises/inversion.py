@@ -45,7 +45,8 @@ def _distorted() -> tuple[Tensor, Tensor]:
     """Two images with errors of very different size, different in each channel."""
     images = _pictures(2, 3, 5, 7)
     strength = torch.tensor([0.3, 0.02]).view(2, 1, 1, 1) * torch.tensor([1.0, 2, 3]).view(3, 1, 1)
-    return images, images + strength * torch.randn(images.shape, generator=generator(1))
+    noise = strength * torch.randn(images.shape, generator=generator(1))
+    return images, (images + noise).clamp(0, 1)
 
 
 def _silent_position() -> tuple[Tensor, Tensor]:
@@ -68,6 +69,20 @@ def _start(rate: float, loss: Callable[[Tensor], Tensor]) -> Callable[[], tuple[
     return lambda: (_pictures(2, 3, 4, 5), loss, rate)
 
 
+# --- References ----------------------------------------------------------------------------------
+
+
+def feature_loss(features: Tensor, target: Tensor) -> Tensor:
+    """`inversion.feature_loss` in one piece (Mahendran & Vedaldi 2015, eq. 2, normalised)."""
+    energy = target.square().flatten(1).sum(1)
+    return ((features - target).square().flatten(1).sum(1) / energy).mean()
+
+
+def psnr(images: Tensor, others: Tensor) -> Tensor:
+    """`inversion.psnr` in one piece."""
+    return -10 * (images - others).square().mean(dim=(1, 2, 3)).log10()
+
+
 # --- The two terms of the objective --------------------------------------------------------------
 
 _TOTAL_VARIATION = Exercise(
@@ -84,7 +99,8 @@ def total_variation(images):
 '''.strip(),
     reference=losses.total_variation,
     cases=(
-        Case("two random pictures, 5×7", lambda: (_pictures(2, 3, 5, 7),)),
+        # Not two: then "counted twice" and "not divided by N" would be the same.
+        Case("three random pictures, 5×7", lambda: (_pictures(3, 3, 5, 7),)),
         Case("a ramp, steeper across than down", _ramp),
         Case("one row of pixels", lambda: (_pictures(3, 1, 1, 6),)),
     ),
@@ -157,7 +173,9 @@ def feature_loss(features, target):
     """
     raise NotImplementedError("your turn")
 '''.strip(),
-    reference=inversion.feature_loss,
+    reference=feature_loss,
+    twins=(inversion.relative_errors,),
+    constants=("target",),
     cases=(
         Case("two images, targets of different energy", _feature_pair),
         Case("three images, one target", _shared_target),
@@ -285,7 +303,9 @@ def psnr(images, others):
     """PSNR in dB of each pair, (N,), for images (N, 3, H, W) in [0, 1]."""
     raise NotImplementedError("your turn")
 '''.strip(),
-    reference=inversion.psnr,
+    reference=psnr,
+    twins=(inversion.squared_error,),
+    gradient=False,
     cases=(
         Case("a strong and a weak distortion", _distorted),
         Case("random pictures", lambda: (_pictures(3, 3, 4, 6), _pictures(3, 3, 4, 6, seed=1))),
@@ -346,7 +366,8 @@ _UNIT_DISTANCE = Exercise(
 def unit_feature_distance(features, others):
     """Scale the channel vector at each position to length 1; return the mean squared distance.
 
-    Both are (N, C, H, W); the result is (N,): a sum over channels, a mean over positions.
+    Both are (N, C, H, W); the result is (N,): a sum over channels, a mean over positions. Where no
+    channel responds, the vector has length 0 and stays 0.
     """
     raise NotImplementedError("your turn")
 '''.strip(),

@@ -96,7 +96,7 @@ def descends(answer: Callable[..., Tensor], images: Tensor, loss: Loss, rate: fl
     """Whether five small steps lower the loss."""
     pixels = images
     for _ in range(5):
-        pixels = answer(pixels, loss, 1e-3)
+        pixels = answer(pixels, loss, 1e-3).detach()  # it may still have the step's history
     return bool(loss(pixels).detach() < loss(images).detach())
 
 

@@ -81,11 +81,17 @@ def by_values(trial: Trial, case: Case, found: Parts, part: str | None = None) -
                 continue
             if running.same_parts(found, theirs, case.tolerance):
                 matching.append(suspect)
-            elif part is not None and running.same_part(found, theirs, part, case.tolerance):
+            elif part is not None and _says_much(found, theirs, part, case):
                 partly = partly or suspect
         if matching:
             return _best(trial, matching)
     return Match(partly, POSSIBLE) if partly else None
+
+
+def _says_much(found: Parts, theirs: Parts, part: str, case: Case) -> bool:
+    """Whether one part is the same; that a yes or a count is the same says little."""
+    fact = not found[part].is_floating_point()
+    return not fact and running.same_part(found, theirs, part, case.tolerance)
 
 
 def by_gradients(trial: Trial, case: Case, found: Gradients) -> Match | None:
@@ -105,10 +111,14 @@ def by_gradients(trial: Trial, case: Case, found: Gradients) -> Match | None:
     return _best(trial, matching) if matching else None
 
 
-def _best(trial: Trial, matching: list[Suspect]) -> Match:
+def _best(trial: Trial, matching: list[Suspect]) -> Match | None:
     answers = _Answers(trial)
-    found = [Match(suspect, answers.certainty(suspect)) for suspect in matching]
-    return max(found, key=lambda match: _RANK[match.certainty])  # the first of the best
+    found = [
+        Match(suspect, answers.certainty(suspect))
+        for suspect in matching
+        if not answers.refute(suspect)
+    ]
+    return max(found, key=lambda match: _RANK[match.certainty], default=None)  # first of the best
 
 
 class _Answers:
@@ -116,13 +126,23 @@ class _Answers:
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
-        self._values: list[Parts | None] | None = None
+        self._values = [self._try(_values, case) for case in trial.exercise.cases]
         self._gradients: list[Gradients | None] | None = None
+
+    def refute(self, suspect: Suspect) -> bool:
+        """Whether the student is right in a case in which this mistake is not."""
+        exercise = self._trial.exercise
+        for case, mine in zip(exercise.cases, self._values, strict=True):
+            right = _values(exercise, exercise.reference, case)
+            if mine is None or right is None or not running.same_parts(mine, right, case.tolerance):
+                continue
+            theirs = _values(exercise, suspect.function, case)
+            if not _same_or_both_fail(right, theirs, case):
+                return True
+        return False
 
     def certainty(self, suspect: Suspect) -> str:
         exercise = self._trial.exercise
-        if self._values is None:
-            self._values = [self._try(_values, case) for case in exercise.cases]
         for case, mine in zip(exercise.cases, self._values, strict=True):
             theirs = _values(exercise, suspect.function, case)
             if not _same_or_both_fail(mine, theirs, case):

@@ -67,6 +67,8 @@ ENGLISH = {
     "Expected {expected}\nGot      {got}",
     "ratio": "\nRatio    {ratio}",
     "smallest": "\nThe smallest input found with a wrong result: {inputs}.",
+    "smallest of one": "\nThe smallest input found with a wrong result: {inputs}. There {expected} "
+    "is expected, and yours is {got}.",
     "mistake": "{symptom} Likely cause: {cause}",
     "two mistakes": "Two things at once. {first} {second}",
     "certain": "Yours does what this mistake does, in all {cases} cases.",
@@ -76,6 +78,7 @@ ENGLISH = {
     "property": "{message} (Tried on the case “{case}”, changed.)",
     "property failed": "An input that is allowed makes it fail: {message}",
     "factor": "Yours is {factor:.4g} times what is expected, everywhere.",
+    "factor of one": "Yours is {factor:.4g} times what is expected.",
     "offset": "Yours is larger by {offset:.4g} everywhere.",
     "factors": "Along axis {axis} each part is off by a factor of its own: is a mean, a sum or a "
     "norm taken over the wrong axes?",
@@ -101,6 +104,9 @@ ENGLISH = {
     "Is there a .detach(), .item(), .numpy() or no_grad() on the way?",
     "gradient": "The values are right but the gradient differs (case “{case}”): expected a length "
     "of {expected:.4g}, got {got:.4g}. Is a part of the computation detached?",
+    "gradients left": "The function leaves gradients behind in what it was given (case “{case}”): "
+    "the next step of an optimiser would add them to its own. Is there a .backward() where "
+    "torch.autograd.grad is meant?",
     "backward": "The backward pass fails (case “{case}”): {text} "
     "Is a tensor changed in place on the way (+=, .add_(), x[...] = …)?",
     "no more hints": "There are no more hints. Go through the formula again, term by term.",

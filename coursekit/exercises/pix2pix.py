@@ -132,6 +132,12 @@ def decode(layers, encoded, skips=True):
             "skips=False changes nothing.",
         ),
         Mistake(
+            "zeros in place of skips",
+            wrong.zeros_without_skips,
+            "Without skips your layers still get the channels of the skips, filled with zeros.",
+            "skips=False leaves the features out: nothing is joined.",
+        ),
+        Mistake(
             "skip detached",
             wrong.SKIP_DETACHED,
             "The values are right, but the encoder learns nothing through the skips.",
@@ -235,6 +241,7 @@ def generator_objective(fake_logits, fake, target, l1_weight):
     raise NotImplementedError("your turn")
 '''.strip(),
     reference=generator_objective,
+    constants=("target",),
     cases=(
         Case("two pictures", cases.made((2, 1, 3, 4), (2, 3, 5, 6), 100.0)),
         Case("a discriminator that is very sure", cases.made((3, 1, 2, 2), (3, 1, 4, 2), 2.0, 80)),
@@ -338,6 +345,7 @@ def discriminator_objective(discriminator, source, target, fake):
     raise NotImplementedError("your turn")
 '''.strip(),
     reference=discriminator_objective,
+    constants=("source", "target"),
     cases=(
         Case("two pairs", cases.judged((2, 3, 4, 6), (2, 3, 4, 6), 1.0)),
         Case("grey in, colours out", cases.judged((3, 1, 5, 4), (3, 3, 5, 4), 1.0)),
@@ -356,6 +364,13 @@ def discriminator_objective(discriminator, source, target, fake):
             wrong.NOT_DETACHED,
             "The value is right, but the discriminator's loss moves the generator.",
             "fake.detach() is missing.",
+        ),
+        Mistake(
+            "output detached",
+            wrong.OUTPUT_DETACHED,
+            "The value is right, but the discriminator's output is detached: it never learns from "
+            "made pairs.",
+            "the .detach() belongs on the discriminator's input, fake.",
         ),
         Mistake(
             "no half",
@@ -461,6 +476,12 @@ def noise_on(network):
             wrong.eval_forgotten,
             "Right for a network in eval mode, wrong for one fresh from training.",
             "the rest was left in the mode it came in.",
+        ),
+        Mistake(
+            "normalisations only",
+            wrong.normalisations_only,
+            "Dropout draws and the normalisations rest, but all other layers are in train mode.",
+            "everything to train, the normalisations back: other networks have other layers.",
         ),
         Mistake(
             "children only",

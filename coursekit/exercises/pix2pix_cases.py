@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,15 @@ def normal(*shape: int, seed: int) -> Tensor:
 
 
 def toy_layer(channels: int, seed: int, double: bool) -> Map:
-    """Mixes whatever channels come into ``channels`` new ones, and may double the size."""
+    """Mixes whatever channels come into ``channels`` new ones, and may double the size.
+
+    Channels of zeros count too: how many there are is added to the mixture.
+    """
     weight = 0.5 * normal(channels, 40, seed=seed)
 
     def layer(x: Tensor) -> Tensor:
-        mixed = torch.einsum("kc,nchw->nkhw", weight[:, : x.shape[1]], x).tanh()
+        mixed = torch.einsum("kc,nchw->nkhw", weight[:, : x.shape[1]], x)
+        mixed = (mixed + 0.1 * x.shape[1]).tanh()
         return mixed.repeat_interleave(2, 2).repeat_interleave(2, 3) if double else mixed
 
     return layer
@@ -71,23 +75,25 @@ def made(patches: Shape, pictures: Shape, weight: float, scale: float = 1.0) -> 
     return make
 
 
-def judge(scale: float) -> Map:
-    """A toy PatchGAN: it takes any number of channels and gives one logit each two columns."""
-    weight = scale * normal(12, seed=43)
+class Judge(NamedTuple):
+    """A toy PatchGAN: it takes any number of channels and gives one logit each two columns.
 
-    def discriminator(pair: Tensor) -> Tensor:
-        mixed = torch.einsum("c,nchw->nhw", weight[: pair.shape[1]], pair)[:, None]
+    A tuple of its weights, so that the engine compares their gradients.
+    """
+
+    weight: Tensor
+
+    def __call__(self, pair: Tensor) -> Tensor:
+        mixed = torch.einsum("c,nchw->nhw", self.weight[: pair.shape[1]], pair)[:, None]
         return mixed[..., ::2] + 0.3 * mixed[..., ::2].tanh()
-
-    return discriminator
 
 
 def judged(
     inputs: Shape, outputs: Shape, scale: float
 ) -> Callable[[], tuple[Map, Tensor, Tensor, Tensor]]:
     def make() -> tuple[Map, Tensor, Tensor, Tensor]:
-        source = normal(*inputs, seed=44)
-        return judge(scale), source, normal(*outputs, seed=45), normal(*outputs, seed=46)
+        source, judge = normal(*inputs, seed=44), Judge(scale * normal(12, seed=43))
+        return judge, source, normal(*outputs, seed=45), normal(*outputs, seed=46)
 
     return make
 
@@ -118,10 +124,12 @@ def noise_facts(answer: Answer, whole: nn.Module) -> dict[str, Any]:
     answer(whole)
     layers = [part for part in whole.modules() if isinstance(part, nn.Dropout)]
     norms = [part for part in whole.modules() if isinstance(part, nn.BatchNorm2d)]
+    others = [part for part in whole.modules() if part not in {*layers, *norms}]
     facts: dict[str, Any] = {
         "dropout layers that draw": sum(layer.training and layer.p > 0 for layer in layers),
         "shares dropped, in all": sum(layer.p for layer in layers),
         "normalisations that use the batch": sum(norm.training for norm in norms),
+        "other parts in train mode": sum(part.training for part in others),
     }
     before = [norm.get_buffer("running_mean").clone() for norm in norms]
     pictures = normal(3, 2, 4, 6, seed=70)

@@ -53,6 +53,10 @@ NOT_MIRRORED = decode_with(mirror=lambda number: number - 1)
 ONE_LAYER_OFF = decode_with(mirror=lambda number: -number)
 
 
+def zeros_without_skips(layers: list[Map], encoded: list[Tensor], skips: bool = True) -> Tensor:
+    return _joined(layers, encoded, True, lambda x, skip: _stack(x, skip if skips else 0 * skip))
+
+
 def skips_ignored(layers: list[Map], encoded: list[Tensor], skips: bool = True) -> Tensor:
     return _joined(layers, encoded, False, _stack)
 
@@ -156,6 +160,7 @@ def judged(
     real: Callable[[Tensor, Tensor, Tensor], list[Tensor]] = lambda x, y, fake: [x, y],
     made: Callable[[Tensor, Tensor, Tensor], list[Tensor]] = lambda x, y, fake: [x, fake],
     detached: bool = True,
+    heard: Callable[[Tensor], Tensor] = lambda logits: logits,
     half: float = 0.5,
     loss: Callable[[Tensor, Tensor], Tensor] = lambda real, fake: (
         F.softplus(-real).mean() + F.softplus(fake).mean()
@@ -166,12 +171,14 @@ def judged(
     def wrong(discriminator: Map, source: Tensor, target: Tensor, fake: Tensor) -> Tensor:
         fake = fake.detach() if detached else fake
         pairs = (torch.cat(join(source, target, fake), dim=1) for join in (real, made))
-        return half * loss(*map(discriminator, pairs))
+        real_logits, fake_logits = map(discriminator, pairs)
+        return half * loss(real_logits, heard(fake_logits))
 
     return wrong
 
 
 NOT_DETACHED = judged(detached=False)
+OUTPUT_DETACHED = judged(heard=Tensor.detach)
 NO_HALF = judged(half=1.0)
 INPUT_LEFT_OUT = judged(real=lambda x, y, fake: [y], made=lambda x, y, fake: [fake])
 OUTPUT_FIRST = judged(real=lambda x, y, fake: [y, x], made=lambda x, y, fake: [fake, x])
@@ -215,6 +222,13 @@ def share_changed(network: nn.Module) -> None:
         if isinstance(part, nn.Dropout):
             part.train()
             part.p = 0.5
+
+
+def normalisations_only(network: nn.Module) -> None:
+    network.train()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eval()
 
 
 def normalisation_instead(network: nn.Module) -> None:

@@ -158,6 +158,7 @@ def pixel_norm(x, epsilon=1e-8):
         Case("pictures", cases.features(2, 5, 3, 4)),
         Case("latent vectors", cases.features(3, 6, seed=2)),
         Case("very small features", cases.features(2, 3, 4, 2, scale=1e-4, seed=3)),
+        Case("a large ε", cases.features(2, 4, 2, 3, seed=7), keywords=lambda: {"epsilon": 0.5}),
     ),
     hints=(
         "Which dimension holds the features of a pixel?",
@@ -210,6 +211,12 @@ def pixel_norm(x, epsilon=1e-8):
             "ε is added after the root.",
         ),
         Mistake(
+            "ε fixed",
+            wrong.epsilon_fixed,
+            "Right for the usual ε, wrong for others.",
+            "1e-8 is written into the function; use the argument.",
+        ),
+        Mistake(
             "mean taken off",
             wrong.mean_taken_off,
             "Your features have the mean 0.",
@@ -254,6 +261,7 @@ def minibatch_stddev(x, group):
         Case("two groups of three", cases.batch(6, 2, 3, 4, group=3)),
         Case("four groups of two", cases.batch(8, 3, 2, 2, group=2)),
         Case("fewer images than a group", cases.batch(3, 2, 4, 3, group=4)),
+        Case("a group of equal images", cases.twins(4, 2, 3, 2, group=2)),
     ),
     hints=(
         "unflatten(0, (group, M)) puts the members of a group along the first dimension.",
@@ -298,6 +306,12 @@ def minibatch_stddev(x, group):
             wrong.VARIANCE,
             "You averaged variances.",
             "the root is missing.",
+        ),
+        Mistake(
+            "no 1e-8 under the root",
+            wrong.NO_EPSILON,
+            "Equal images give 0 and a gradient of NaN.",
+            "the 1e-8 is missing, or is added after the root.",
         ),
         Mistake(
             "root at the end",

@@ -45,6 +45,17 @@ def batch(*shape: int, group: int) -> Callable[[], tuple[Tensor, int]]:
     return make
 
 
+def twins(*shape: int, group: int) -> Callable[[], tuple[Tensor, int]]:
+    """Faint images; those of the first group are equal, so that the 1e-8 counts, and its place."""
+
+    def make() -> tuple[Tensor, int]:
+        images = 0.01 * normal(*shape, seed=6)
+        images[:: len(images) // group] = images[0].clone()
+        return images, group
+
+    return make
+
+
 def mixing(before: int, after: int, seed: int, smooth: bool = False) -> Map:
     """A 1×1 convolution from ``before`` channels to ``after``; with ``smooth``, one that sees
     its neighbours too, and a kink."""

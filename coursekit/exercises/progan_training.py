@@ -342,6 +342,18 @@ def stage_at(images, first, last, fade, stable):
             "it stays at 1 once all of ``fade`` has been shown.",
         ),
         Mistake(
+            "α goes round at the end",
+            wrong.alpha_not_capped,
+            "Your resolution stays at the last one, but it is faded in again and again.",
+            "only the resolution is held at ``last``; α has to stay at 1 there.",
+        ),
+        Mistake(
+            "last one at once",
+            wrong.last_at_once,
+            "Your last resolution is not faded in.",
+            "the walk ends with α = 1 when ``last`` is reached; it fades in like the others.",
+        ),
+        Mistake(
             "α too slow",
             wrong.ALPHA_TOO_SLOW,
             "Your α reaches 1 only when the next resolution comes.",

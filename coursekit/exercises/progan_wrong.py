@@ -83,6 +83,10 @@ def epsilon_outside(x: Tensor, epsilon: float = 1e-8) -> Tensor:
     return x / (x.square().mean(dim=1, keepdim=True).sqrt() + epsilon)
 
 
+def epsilon_fixed(x: Tensor, epsilon: float = 1e-8) -> Tensor:
+    return x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+
+
 def mean_taken_off(x: Tensor, epsilon: float = 1e-8) -> Tensor:
     x = x - x.mean(dim=1, keepdim=True)
     return x / (x.square().mean(dim=1, keepdim=True) + epsilon).sqrt()
@@ -138,6 +142,9 @@ UNBIASED = stddev(number=lambda groups: (groups.var(dim=0) + 1e-8).sqrt().mean(d
 VARIANCE = stddev(number=lambda groups: groups.var(dim=0, unbiased=False).mean(dim=(1, 2, 3)))
 ROOT_LAST = stddev(
     number=lambda groups: (groups.var(dim=0, unbiased=False).mean(dim=(1, 2, 3)) + 1e-8).sqrt()
+)
+NO_EPSILON = stddev(
+    number=lambda groups: groups.var(dim=0, unbiased=False).sqrt().mean(dim=(1, 2, 3))
 )
 OF_EVERYTHING = stddev(
     number=lambda groups: (groups.transpose(0, 1).flatten(1).var(dim=1, unbiased=False)).sqrt()
@@ -257,6 +264,18 @@ def stage(
         return resolution(first, number), alpha(seen, fade, stable)
 
     return wrong
+
+
+def alpha_not_capped(
+    images: int, first: int, last: int, fade: int, stable: int
+) -> tuple[int, float]:
+    resolution, alpha = NEVER_ENDS(images, first, last, fade, stable)
+    return min(resolution, last), alpha
+
+
+def last_at_once(images: int, first: int, last: int, fade: int, stable: int) -> tuple[int, float]:
+    resolution, alpha = stage()(images, first, last, fade, stable)
+    return resolution, 1.0 if resolution >= last else alpha
 
 
 LINEAR = stage(lambda first, number: first * (1 + number))

@@ -71,7 +71,7 @@ def record(result: Result) -> None:
     """Note the outcome of a check. Prints one line in a session if that is impossible."""
     global _told
     file = path()
-    if file is None:
+    if file is None or result.exercise.topic == registry.DEMONSTRATION:
         return
     from filelock import FileLock, Timeout
 

@@ -11,6 +11,8 @@ from coursekit.topics import TOPICS
 if TYPE_CHECKING:
     from coursekit.exercises.declarations import Exercise
 
+DEMONSTRATION = "start"  # shown in notebook 00; it belongs to no topic and is noted nowhere
+
 
 def find(id: str) -> Exercise:
     """The exercise called ``id``, such as ``"texture.gram_matrix"``.
@@ -19,7 +21,7 @@ def find(id: str) -> Exercise:
         SettingError: there is none; the message lists those of the topic, or the topics.
     """
     topic = str(id).split(".")[0]
-    if topic not in TOPICS:
+    if topic not in (*TOPICS, DEMONSTRATION):
         raise SettingError(f"There is no exercise {id!r}. Topics: {', '.join(TOPICS)}.")
     known = {exercise.id: exercise for exercise in of_topic(topic)}
     if id not in known:

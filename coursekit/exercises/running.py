@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from coursekit.exercises import blocking, guard
-from coursekit.exercises.compare import agree
+from coursekit.exercises.compare import agree, one_kind
 from coursekit.exercises.declarations import PACKAGE, Answer, Case, Exercise, Failed, Unusable
 from coursekit.exercises.guard import Guard, OutOfTime
 from coursekit.exercises.messages import data, say
@@ -150,6 +151,8 @@ def parts(output: Any) -> Parts:
 
 
 def _tensor(value: Any) -> Tensor:
+    if isinstance(value, np.generic):  # one number of numpy
+        value = value.item()
     if not isinstance(value, (Tensor, bool, int, float)):
         raise TypeError(type(value).__name__)
     return torch.as_tensor(value)
@@ -176,21 +179,23 @@ def same_part(found: Parts, theirs: Parts, part: str, tolerance: float) -> bool:
     if part not in found or part not in theirs:
         return False
     mine, other = found[part], theirs[part]
-    alike = mine.shape == other.shape and mine.is_floating_point() == other.is_floating_point()
-    return alike and agree(mine, other, tolerance)
+    return mine.shape == other.shape and one_kind(mine, other) and agree(mine, other, tolerance)
 
 
 # --- Gradients -----------------------------------------------------------------------------------
 
 
 def gradients(exercise: Exercise, function: Answer, case: Case) -> Gradients:
-    """Gradients of a weighted sum of the outputs with respect to every floating input.
+    """Gradients of a weighted sum of the outputs with respect to every floating input that counts.
 
     Raises:
-        RuntimeError: something that the backward pass needs was overwritten.
+        BackwardError: something that the backward pass needs was overwritten.
+        Failed: gradients were left behind in the inputs.
     """
     arguments = case.make()
-    inputs = [leaf for leaf in leaves(arguments) if leaf.is_floating_point()]
+    count = exercise.counted or (True,) * len(arguments)
+    counted = [each for each, counts in zip(arguments, count, strict=False) if counts]
+    inputs = [leaf for leaf in leaves(counted) if leaf.is_floating_point()]
     for leaf in inputs:
         leaf.requires_grad_(True)
     total = torch.zeros((), dtype=torch.float64)
@@ -198,6 +203,8 @@ def gradients(exercise: Exercise, function: Answer, case: Case) -> Gradients:
         if output.is_floating_point():
             weights = torch.linspace(0.5, 1.5, max(output.numel(), 1), dtype=torch.float64)
             total = total + (output.flatten().double() * weights[: output.numel()]).sum()
+    if any(leaf.grad is not None for leaf in inputs):
+        raise Failed("gradient", say("gradients left", case=case_name(exercise, case)))
     if not total.requires_grad or not inputs:
         return []
     try:

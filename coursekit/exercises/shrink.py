@@ -28,11 +28,13 @@ class Smallest:
     expected: Tensor
     got: Tensor
 
-    def said(self) -> str:
-        """The inputs in one line: their values where there are few, else their shapes."""
-        return say(
-            "smallest", inputs="; ".join(_said(leaf) for leaf in running.leaves(self.arguments))
-        )
+    def said(self, both: bool) -> str:
+        """The inputs in one line, their values where there are few; with ``both`` the results."""
+        inputs = "; ".join(_said(leaf) for leaf in running.leaves(self.arguments))
+        if not both:
+            return say("smallest", inputs=inputs)
+        values = {"expected": few(self.expected), "got": few(self.got)}
+        return say("smallest of one", inputs=inputs, **values)
 
 
 def _said(leaf: Tensor) -> str:

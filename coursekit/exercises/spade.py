@@ -153,6 +153,12 @@ def normalise_and_modulate(features, gamma, beta, epsilon=1e-5):
             "nothing is added to the variance.",
         ),
         Mistake(
+            "epsilon fixed",
+            wrong.EPSILON_FIXED,
+            "Right for the usual epsilon, wrong for others.",
+            "1e-5 is written into the function, or is the default of one; use the argument.",
+        ),
+        Mistake(
             "β scaled too",
             wrong.BETA_SCALED,
             "β is multiplied by 1 + γ in your result.",

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from coursekit import spade_losses
 from coursekit.exercises import spade_cases as cases
 from coursekit.exercises import spade_right as right
 from coursekit.exercises import spade_wrong as wrong
@@ -57,6 +58,7 @@ def hinge_losses(real, fake):
     raise NotImplementedError("your turn")
 '''.strip(),
     reference=hinge_losses,
+    twins=(spade_losses.hinge_discriminator, spade_losses.hinge_generator),
     cases=(
         Case("two scales", cases.opinions(2, 5, 3)),
         Case("one scale, and a judge that is sure", cases.opinions(3, 4, scale=3.0)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from coursekit import stylegan2_layers
+from coursekit import stylegan2_layers, stylegan2_styles
 from coursekit.exercises import stylegan2_cases as cases
 from coursekit.exercises import stylegan2_right as right
 from coursekit.exercises import stylegan2_wrong as wrong
@@ -98,6 +98,12 @@ def adain(x, scale, bias):
             "0 / 0: the 1e-8 is missing under the root.",
         ),
         Mistake(
+            "epsilon outside the root",
+            wrong.adain_with(outside=True),
+            "Maps of little contrast come out too strong, and a map without any has no gradient.",
+            "1e-8 is added to the deviation; it belongs under the root, to the variance.",
+        ),
+        Mistake(
             "one pixel fewer",
             wrong.adain_with(correction=1),
             "Your result is a little too small, the more so the smaller the map.",
@@ -140,8 +146,8 @@ _DEMODULATE = Exercise(
 def demodulate(weight, style):
     """The weights of every sample: weight (O, I, k, k), style s (N, I) -> (N, O, I, k, k).
 
-    Scale input channel i by s_i; then divide every filter of every output channel by its length,
-    the root of the sum of its squares + 1e-8.
+    Scale input channel i by s_i; then divide by the length: the root of (the sum of its squares +
+    1e-8), one length for each output channel, over all its inputs and positions.
     """
     raise NotImplementedError("your turn")
 '''.strip(),
@@ -210,6 +216,12 @@ def demodulate(weight, style):
             "0 / 0: the 1e-8 is missing under the root.",
         ),
         Mistake(
+            "epsilon outside the root",
+            wrong.demodulate_with(outside=True),
+            "Styles that are nearly nothing come out too strong.",
+            "1e-8 is added to the length; it belongs under the root, to the sum of squares.",
+        ),
+        Mistake(
             "lengths taken for constants",
             wrong.demodulate_constants,
             "The values are right, the gradient is not.",
@@ -240,8 +252,10 @@ def truncate(w, mean, psi, layers):
     raise NotImplementedError("your turn")
 '''.strip(),
     reference=truncate,
+    constants=("mean",),
     cases=(
-        Case("half way, in two of five layers", cases.truncations(3, 5, 4, 0.5, 2)),
+        # Six layers: in five, w[:, :-2] would look like one layer too many.
+        Case("half way, in two of six layers", cases.truncations(3, 6, 4, 0.5, 2)),
         Case("ψ = 0.7 in all layers", cases.truncations(4, 4, 4, 0.7, 4)),
         Case("a negative ψ in one layer", cases.truncations(2, 6, 3, -1.0, 1)),
         Case("in no layer", cases.truncations(2, 3, 5, 0.5, 0)),
@@ -329,6 +343,7 @@ def mix_styles(styles, others, first, last):
     raise NotImplementedError("your turn")
 '''.strip(),
     reference=mix_styles,
+    twins=(stylegan2_styles.replace_layers,),
     cases=(
         Case("the coarse layers", cases.mixtures(4, 4, 4, 0, 2)),
         Case("the middle layers", cases.mixtures(3, 6, 5, 2, 4)),

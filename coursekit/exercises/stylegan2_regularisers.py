@@ -123,6 +123,7 @@ def path_length(synthesis, w, noise, mean):
     raise NotImplementedError("your turn")
 '''.strip(),
     reference=path_length,
+    constants=("noise",),
     cases=(
         Case("three samples", cases.walked(3, 5, 4, 4, 0.5)),
         Case("images wider than high", cases.walked(4, 4, 2, 8, 1.5)),

@@ -24,6 +24,7 @@ def adain_with(
     centred: bool = True,
     root: bool = True,
     epsilon: float = 1e-8,
+    outside: bool = False,
     correction: int = 0,
     swapped: bool = False,
     one_plus: bool = False,
@@ -33,6 +34,7 @@ def adain_with(
     def wrong(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         variance, mean = torch.var_mean(x, dim=dim, keepdim=True, correction=correction)
         deviation = (variance + epsilon).sqrt() if root else variance + epsilon
+        deviation = variance.sqrt() + epsilon if outside else deviation
         normalised = (x - mean if centred else x) / deviation
         if swapped:
             scale, bias = bias, scale
@@ -59,6 +61,7 @@ def demodulate_with(
     *,
     root: bool = True,
     epsilon: float = 1e-8,
+    outside: bool = False,
     divide: bool = True,
     mean: bool = False,
     modulate: bool = True,
@@ -72,6 +75,7 @@ def demodulate_with(
         power = modulated.square()
         power = power.mean(dim=dim, keepdim=True) if mean else power.sum(dim=dim, keepdim=True)
         lengths = (power + epsilon).sqrt() if root else power + epsilon
+        lengths = power.sqrt() + epsilon if outside else lengths
         kept = modulated if modulate else weight.expand_as(modulated)
         return kept / lengths if divide else modulated
 

@@ -74,6 +74,15 @@ def _other_order() -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, floa
     )
 
 
+# --- References ----------------------------------------------------------------------------------
+
+
+def colour_covariance(images: Tensor) -> Tensor:
+    """`texture.colour_covariance` in one piece."""
+    rows = (images - images.mean(dim=(2, 3), keepdim=True)).flatten(2)
+    return rows @ rows.mT / rows.shape[2]
+
+
 # --- Colour statistics ---------------------------------------------------------------------------
 
 _CHANNEL_STATISTICS = Exercise(
@@ -146,6 +155,12 @@ def match_channel_statistics(image, reference):
             "The spread is right, the mean is off by the picture's stretched mean.",
             "the picture's own mean was not taken away before stretching.",
         ),
+        Mistake(
+            "no guard",
+            wrong.matched_over((2, 3)),
+            "A flat channel becomes NaN.",
+            "its deviation is 0, and 0/0 follows; divide by a small positive number instead.",
+        ),
     ),
     gradient=False,
 )
@@ -214,7 +229,8 @@ def colour_covariance(images):
     """Covariance matrices (N, C, C) of the channels of images (N, C, H, W), divided by H*W."""
     raise NotImplementedError("your turn")
 '''.strip(),
-    reference=texture.colour_covariance,
+    reference=colour_covariance,
+    twins=(texture._second_moment,),
     cases=_SECOND_MOMENT_CASES,
     hints=(
         "Write each picture as a matrix with a row for each channel and a column for each pixel.",
@@ -334,6 +350,7 @@ def style_loss(gram, target):
     raise NotImplementedError("your turn")
 '''.strip(),
     reference=losses.style_loss,
+    constants=("target",),
     cases=(
         Case("three pictures, 5 channels", _grams),
         Case("one target for the whole batch", _one_target),
@@ -364,6 +381,7 @@ def texture_loss(features, targets, layer_weights):
     raise NotImplementedError("your turn")
 '''.strip(),
     reference=texture.texture_loss,
+    constants=("targets",),
     cases=(
         Case("three layers", _layers),
         Case("fewer targets than features, in another order", _other_order),

@@ -33,6 +33,13 @@ def nearly_repeated_channel() -> tuple[Tensor]:
     return (features,)
 
 
+def weak_second() -> tuple[Tensor]:
+    """A batch in which one threshold cannot serve both pictures."""
+    features = maps(2, 5, 6, 9, seed=18)
+    features[1] *= 1e-3
+    return (features,)
+
+
 def white(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=generator(seed))
 
@@ -43,6 +50,13 @@ def one_style() -> tuple[Tensor, Tensor]:
 
 def two_styles() -> tuple[Tensor, Tensor]:
     return white(2, 4, 3, 8, seed=7), maps(2, 4, 9, 6, seed=8)
+
+
+def poor_style() -> tuple[Tensor, Tensor]:
+    """A style of rank 3: rounding leaves some of the other nine eigenvalues below 0."""
+    style = maps(1, 12, 1, 4, seed=19)
+    style[:, (2, 7)] = 0
+    return white(2, 12, 3, 5, seed=20), style
 
 
 def blended(strength: float) -> Callable[[], tuple[Tensor, Tensor, float]]:

@@ -32,6 +32,19 @@ def not_truncated(covariance: Tensor, exponent: float) -> Matrix:
     return vectors @ (powers[..., None] * vectors.mT)
 
 
+def fixed_threshold(covariance: Tensor, exponent: float) -> Matrix:
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors @ (
+        torch.where(values > FLOOR, values.abs() ** exponent, 0.0)[..., None] * vectors.mT
+    )
+
+
+def plain_power(covariance: Tensor, exponent: float) -> Matrix:
+    """NaN for eigenvalues below 0."""
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors @ (values[..., None] ** exponent * vectors.mT)
+
+
 def other_power(factor: float) -> Root:
     return lambda covariance, exponent: symmetric(covariance, factor * exponent)
 
@@ -154,6 +167,10 @@ def always_half(transformed: Tensor, content: Tensor, strength: float) -> Tensor
 
 def clipped(transformed: Tensor, content: Tensor, strength: float) -> Tensor:
     return wct.blend(transformed, content, strength).clamp(0, 1)
+
+
+def strength_held(transformed: Tensor, content: Tensor, strength: float) -> Tensor:
+    return wct.blend(transformed, content, min(max(strength, 0.0), 1.0))
 
 
 def away_from_style(transformed: Tensor, content: Tensor, strength: float) -> Tensor:

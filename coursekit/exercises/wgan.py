@@ -3,80 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coursekit import wgan
-from coursekit.core.runtime import generator
+from coursekit.exercises import wgan_cases as cases
 from coursekit.exercises import wgan_wrong as wrong
 from coursekit.exercises.engine import Case, Exercise, Mistake
-
-# --- Inputs --------------------------------------------------------------------------------------
-
-
-def _numbers(*shape: int, seed: int, shift: float = 0.0) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed)) + shift
-
-
-def _two(*shape: int, shift: float = 0.7) -> Callable[[], tuple[Tensor, Tensor]]:
-    return lambda: (_numbers(*shape, seed=0), _numbers(*shape, seed=1, shift=shift))
-
-
-class TinyCritic(NamedTuple):
-    """Two layers with a kink between them: images (N, …) → scores (N,).
-
-    A tuple of its weights, so that the engine finds them and compares their gradients. Between
-    kinks it is linear in the image: its slope has no derivative with respect to the image, and
-    answers that detach their points and answers that do not have the same gradients.
-    """
-
-    first: Tensor
-    second: Tensor
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return F.leaky_relu(images.flatten(1) @ self.first, 0.2) @ self.second
-
-
-def _tiny_critic(inputs: int) -> TinyCritic:
-    return TinyCritic(_numbers(inputs, 6, seed=7) / 2, _numbers(6, seed=8))
-
-
-def _penalty_inputs(*shape: int) -> Callable[[], tuple[object, ...]]:
-    def make() -> tuple[object, ...]:
-        inputs = torch.Size(shape[1:]).numel()
-        epsilon = torch.rand(shape[0], generator=generator(9))
-        return (_tiny_critic(inputs), *_two(*shape)(), epsilon)
-
-    return make
-
-
-def _quotient_inputs(*shape: int) -> Callable[[], tuple[object, ...]]:
-    return lambda: _penalty_inputs(*shape)()[:3]
-
-
-def _module(limit: float) -> Callable[[], tuple[nn.Module, float]]:
-    def make() -> tuple[nn.Module, float]:
-        critic = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1))
-        with torch.no_grad():
-            for index, parameter in enumerate(critic.parameters()):
-                parameter.copy_(_numbers(*parameter.shape, seed=index) / 2 - 0.1)
-        return critic, limit
-
-    return make
-
 
 # --- References ----------------------------------------------------------------------------------
 
 
-def clip_weights(critic: nn.Module, limit: float) -> dict[str, Tensor]:
-    """Clip in place, and say what the weights are then (Arjovsky et al. 2017, alg. 1)."""
+def clip_weights(critic: nn.Module, limit: float) -> None:
+    """Every parameter back into [−limit, limit], in place (Arjovsky et al. 2017, alg. 1)."""
     with torch.no_grad():
         for parameter in critic.parameters():
             parameter.clamp_(-limit, limit)
-    return dict(critic.named_parameters())
 
 
 def gradient_penalty(
@@ -101,9 +45,9 @@ def wasserstein_1d(first, second):
 '''.strip(),
         reference=wgan.wasserstein_1d,
         cases=(
-            Case("two samples", _two(9)),
-            Case("far apart", _two(6, shift=5.0)),
-            Case("same mean", lambda: (_numbers(8, seed=2), -_numbers(8, seed=2))),
+            Case("two samples", cases.two(9)),
+            Case("far apart", cases.two(6, shift=5.0)),
+            Case("same mean", lambda: (cases.numbers(8, seed=2), -cases.numbers(8, seed=2))),
         ),
         hints=(
             "On a line the cheapest plan never lets two grains cross.",
@@ -161,9 +105,12 @@ def critic_loss(real_scores, fake_scores):
 '''.strip(),
         reference=wgan.critic_loss,
         cases=(
-            Case("real above fake", _two(8, shift=-0.7)),
-            Case("fake above real", _two(8)),
-            Case("another number of fakes", lambda: (_numbers(5, seed=0), _numbers(7, seed=1))),
+            Case("real above fake", cases.two(8, shift=-0.7)),
+            Case("fake above real", cases.two(8)),
+            Case(
+                "another number of fakes",
+                lambda: (cases.numbers(5, seed=0), cases.numbers(7, seed=1)),
+            ),
         ),
         hints=(
             "There is no logarithm and no sigmoid in it.",
@@ -221,8 +168,8 @@ def generator_loss(fake_scores):
 '''.strip(),
         reference=wgan.generator_loss,
         cases=(
-            Case("a batch", lambda: (_numbers(8, seed=1),)),
-            Case("large scores", lambda: (_numbers(5, seed=3, shift=30.0),)),
+            Case("a batch", lambda: (cases.numbers(8, seed=1),)),
+            Case("large scores", lambda: (cases.numbers(5, seed=3, shift=30.0),)),
         ),
         hints=(
             "Which way do the scores of its images have to go?",
@@ -271,13 +218,13 @@ def generator_loss(fake_scores):
 def clip_weights(critic, limit):
     """Put every parameter of the critic back into [-limit, limit], in place."""
     raise NotImplementedError("your turn")
-    return dict(critic.named_parameters())  # leave this line: the check looks at them
 '''.strip(),
         reference=clip_weights,
         gradient=False,
+        measure=cases.clipping_facts,
         cases=(
-            Case("c = 0.3", _module(0.3)),
-            Case("c = 0.01", _module(0.01)),
+            Case("c = 0.3", cases.module(0.3)),
+            Case("c = 0.01", cases.module(0.01)),
         ),
         hints=(
             "critic.parameters() gives every tensor that an optimiser changes, biases too.",
@@ -321,6 +268,24 @@ def clip_weights(critic, limit):
                 "All weights of a layer have shrunk by one factor.",
                 "the norm of a tensor is clipped, not its elements.",
             ),
+            Mistake(
+                "linear layers only",
+                wrong.linear_layers_only,
+                "Only the linear layers are clipped.",
+                "a critic has convolutions and normalisations too: critic.parameters() has all.",
+            ),
+            Mistake(
+                "new parameters",
+                wrong.parameters_replaced,
+                "The critic has new parameters, and the optimiser goes on with the old ones.",
+                "an nn.Parameter was put in the place of another; change the numbers in it.",
+            ),
+            Mistake(
+                "frozen",
+                wrong.frozen,
+                "The weights are right, but the critic learns nothing more.",
+                "requires_grad was set to False; torch.no_grad() is enough, and ends by itself.",
+            ),
         ),
     ),
     Exercise(
@@ -329,16 +294,17 @@ def clip_weights(critic, limit):
         points=2,
         stub='''
 def lipschitz_quotients(critic, first, second):
-    """|D(x) - D(y)| / |x - y| for each of N pairs of images (N, C, H, W): (N,)."""
+    """|D(x) - D(y)| / |x - y| for each of N pairs of images (N, ...): (N,)."""
     raise NotImplementedError("your turn")
 '''.strip(),
         reference=wgan.lipschitz_quotients,
+        gradient=False,
         cases=(
-            Case("pairs of pictures", _quotient_inputs(4, 2, 3, 4)),
-            Case("pairs of points", _quotient_inputs(6, 2)),
+            Case("pairs of pictures", cases.quotient_inputs(4, 2, 3, 4)),
+            Case("pairs of points", cases.quotient_inputs(6, 2)),
         ),
         hints=(
-            "A picture is a vector of C·H·W numbers here; its length is Euclid's.",
+            "A picture is one vector here, of C·H·W numbers; its length is Euclid's.",
             "The quotient is one number a pair: which dimensions does the norm run over?",
             "flatten(1), then norm(dim=1); the difference of scores needs its absolute value.",
         ),
@@ -397,9 +363,13 @@ def gradient_penalty(critic, real, fake, epsilon):
 '''.strip(),
         reference=gradient_penalty,
         cases=(
-            Case("a batch as large as the pictures are wide", _penalty_inputs(4, 2, 3, 4)),
-            Case("three pictures", _penalty_inputs(3, 1, 5, 4)),
-            Case("points in the plane", _penalty_inputs(5, 2)),
+            # In all of them some slopes are above 1 and some below.
+            Case(
+                "a batch as large as the pictures are wide",
+                cases.penalty_inputs(4, 2, 3, 4, scale=0.5, shift=0.0),
+            ),
+            Case("three pictures", cases.penalty_inputs(3, 1, 5, 4, scale=0.45)),
+            Case("points in the plane", cases.penalty_inputs(5, 2)),
         ),
         hints=(
             "Three parts: the points in between, the critic's gradient there, the penalty.",
@@ -463,6 +433,12 @@ def gradient_penalty(critic, real, fake, epsilon):
                 wrong.unsquared,
                 "Slopes above and below 1 cancel each other.",
                 "the square around (‖∇‖ − 1) is missing.",
+            ),
+            Mistake(
+                "absolute",
+                wrong.absolute,
+                "Slopes far from 1 cost too little, slopes near 1 too much.",
+                "the absolute value of (‖∇‖ − 1) where its square belongs.",
             ),
             Mistake(
                 "mean over elements",

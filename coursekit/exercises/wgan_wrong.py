@@ -69,6 +69,11 @@ def unsquared(critic: Critic, real: Tensor, fake: Tensor, epsilon: Tensor) -> Te
     return (slopes(critic, _between(real, fake, epsilon)).norm(dim=1) - 1).mean()
 
 
+def absolute(critic: Critic, real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
+    """|‖∇‖ − 1| in place of the square."""
+    return (slopes(critic, _between(real, fake, epsilon)).norm(dim=1) - 1).abs().mean()
+
+
 def mean_over_elements(critic: Critic, real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
     """The root of the mean square in place of the root of the sum."""
     gradient = slopes(critic, _between(real, fake, epsilon))
@@ -102,13 +107,30 @@ def zero_centred(critic: Critic, real: Tensor, fake: Tensor, epsilon: Tensor) ->
 # --- Clipping ------------------------------------------------------------------------------------
 
 
-def clipped(change: Callable[[str, Tensor, float], Tensor]) -> Callable[..., dict[str, Tensor]]:
+def clipped(change: Callable[[str, Tensor, float], Tensor]) -> Callable[..., None]:
     """An answer to the clipping exercise that changes every parameter in its own way."""
 
-    def wrong(critic: nn.Module, limit: float) -> dict[str, Tensor]:
+    def wrong(critic: nn.Module, limit: float) -> None:
         with torch.no_grad():
             for name, parameter in critic.named_parameters():
                 parameter.copy_(change(name, parameter, limit))
-        return dict(critic.named_parameters())
 
     return wrong
+
+
+def linear_layers_only(critic: nn.Module, limit: float) -> None:
+    for layer in critic.modules():
+        if isinstance(layer, nn.Linear):
+            layer.weight.data.clamp_(-limit, limit)
+            layer.bias.data.clamp_(-limit, limit)
+
+
+def parameters_replaced(critic: nn.Module, limit: float) -> None:
+    for layer in critic.modules():
+        for name, parameter in list(layer.named_parameters(recurse=False)):
+            setattr(layer, name, nn.Parameter(parameter.detach().clamp(-limit, limit)))
+
+
+def frozen(critic: nn.Module, limit: float) -> None:
+    for parameter in critic.parameters():
+        parameter.requires_grad_(False).clamp_(-limit, limit)

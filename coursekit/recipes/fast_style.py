@@ -37,8 +37,8 @@ def course(
     """Train one network for ``style``, or the three that notebook 04 loads.
 
     Half the published width. Adam at 1e-3, falling to zero over the last third. The first of the
-    three begins with random weights; the others begin with what the first has learned and take
-    half the steps. Each file's header holds the loss on photographs that the network never saw,
+    three begins with random weights, the others begin with what the first has learned; all take
+    the same steps. Each file's header holds the loss on photographs that the network never saw,
     its weights in half precision.
 
     Differs from Johnson et al. 2016: crops of 128 pixels of a few hundred photographs and 2,000
@@ -46,7 +46,7 @@ def course(
 
     Args:
         folder: keeps a ``checkpoint.pt`` a style while it trains, and the results.
-        steps: training steps of the first style.
+        steps: training steps of each style.
         seed: of everything.
         progress: show a progress bar.
         style: a painting or a style of the course by name, or a picture's path.
@@ -67,9 +67,8 @@ def course(
     pictures = {name: find_style(name) for name in (STYLES if style is None else (style,))}
     data, files, first = Crops(photos, SIZE, count=COUNT, seed=seed), [], None
     for name, picture in pictures.items():
-        count = steps if first is None else max(steps // 2, 1)
         network, stem = make_network(seed, first), Path(name).stem
-        result = _train(network, picture, data, folder / stem, count, seed, progress)
+        result = _train(network, picture, data, folder / stem, steps, seed, progress)
         if result.interrupted:
             return []
         facts = {"steps": result.steps, "seed": seed, "style": stem}
