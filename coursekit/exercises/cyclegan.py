@@ -332,7 +332,7 @@ def generator_objective(to_y, to_x, judge_x, judge_y, x, y, cycle_weight, identi
             ),
             Mistake(
                 "one mean over both judges",
-                wrong.judged_together,
+                wrong.JUDGED_TOGETHER,
                 "The judge with more scores weighs more in yours.",
                 "one mean over the scores of both judges; each judge has a mean of its own.",
             ),

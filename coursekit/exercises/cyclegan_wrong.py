@@ -237,6 +237,7 @@ def decay_squared(step: int, steps: int, constant: float) -> float:
 def objective_with(
     *,
     judges_swapped: bool = False,
+    judged_together: bool = False,
     adversarial: float = 1.0,
     wanted: float = 1.0,
     identity_scale: float = 1.0,
@@ -260,6 +261,8 @@ def objective_with(
         if judges_swapped:
             judge_x, judge_y = judge_y, judge_x
         scores = judge_y(shown(to_y(x))), judge_x(shown(to_x(y)))
+        if judged_together:
+            scores = (torch.cat([each.flatten() for each in scores]),) * 2
         fooled = sum((each - wanted).square().mean() for each in scores)
         cycle = cycle_scale * cycle_weight * cycle_with()(to_y, to_x, x, y)
         identity = identity_scale * identity_weight * same(to_y, to_x, x, y)
@@ -268,23 +271,8 @@ def objective_with(
     return wrong
 
 
-def judged_together(
-    to_y: Map,
-    to_x: Map,
-    judge_x: Map,
-    judge_y: Map,
-    x: Tensor,
-    y: Tensor,
-    cycle_weight: float,
-    identity_weight: float,
-) -> Tensor:
-    scores = torch.cat([judge_y(to_y(x)).flatten(), judge_x(to_x(y)).flatten()])
-    cycle = cycle_weight * cycle_with()(to_y, to_x, x, y)
-    identity = identity_weight * identity_with()(to_y, to_x, x, y)
-    return 2 * (scores - 1).square().mean() + cycle + identity
-
-
 JUDGES_SWAPPED = objective_with(judges_swapped=True)
+JUDGED_TOGETHER = objective_with(judged_together=True)
 HALF_THE_GAME = objective_with(adversarial=0.5)
 WANTED_ZERO = objective_with(wanted=0.0)
 IDENTITY_HALF_WEIGHT = objective_with(identity_scale=0.5)

@@ -168,7 +168,7 @@ def discriminator_loss(real_scores, fake_scores, slopes, penalty_weight, drift_w
     hints=(
         "Real scores are to go up and generated ones down; slopes are to be 1.",
         "The first two terms only know differences of scores. Which one sees where they are?",
-        "fake mean − real mean + λ · mean (slope − 1)² + ε · mean real².",
+        "Penalty: λ times a mean over the slopes. Drift: ε times a mean over real scores. Of what?",
     ),
     alternatives=(right.loss_by_terms, right.loss_by_sums),
     properties=right.LOSS,

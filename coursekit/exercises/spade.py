@@ -308,8 +308,8 @@ def residual_block(x, planes, norms, convolutions, shortcut_norm=None, shortcut=
     hints=(
         "Draw it: one way with two convolutions, one way with one or none, and a plus.",
         "Keep the x that came in: the loop will overwrite it.",
-        "norm, then F.leaky_relu(·, 0.2), then the convolution, twice; the shortcut is "
-        "shortcut(shortcut_norm(x, planes)), or x.",
+        "Normalise, activate, convolve, in this order. A learned shortcut is normalised too, but "
+        "not activated.",
     ),
     alternatives=(right.block_in_lines, right.block_with_a_helper),
     properties=right.BLOCK,

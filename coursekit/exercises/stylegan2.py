@@ -61,7 +61,7 @@ def adain(x, scale, bias):
     hints=(
         "One mean and one standard deviation for every map of every sample. Over which dimensions?",
         "keepdim=True leaves (N, C, 1, 1). What shape must y_s get to fit that?",
-        "(x − μ) / √(variance + 1e-8), then scale[:, :, None, None] · … + bias[:, :, None, None].",
+        "The 1e-8 goes under the root. y_s and y_b become (N, C, 1, 1): scale[:, :, None, None].",
     ),
     difficulty="easy",
     alternatives=(right.adain_by_instance_norm, right.adain_by_rows),
@@ -263,7 +263,7 @@ def truncate(w, mean, psi, layers):
     hints=(
         "ψ = 1 changes nothing, ψ = 0 leaves the mean.",
         "What is scaled by ψ: w, or the way from the mean to w?",
-        "mean + psi · (w − mean) for w[:, :layers]; torch.cat puts the rest behind it.",
+        "w[:, :layers] are the layers to change; torch.cat puts the others behind, as they are.",
     ),
     difficulty="easy",
     alternatives=(right.truncate_by_lerp, right.truncate_by_where),
