@@ -384,7 +384,7 @@ def class_path(first, second, steps, classes):
         hints=(
             "Halfway from 3 to 7 the label is not 5. What is it?",
             "Two one-hot rows, and a share that runs from 0 to 1.",
-            "With a share of the shape (steps, 1) one line mixes all rows; what if both classes are one?",
+            "A share of the shape (steps, 1) mixes all rows at once; what if both classes are one?",
         ),
         mistakes=(
             Mistake(
