@@ -58,6 +58,7 @@ def run_notebook(
 
     Raises:
         NotebookError: a cell failed; the HTML as far as it came is there and says so.
+        DataError: ``out`` cannot be written; nothing has been executed.
         KeyboardInterrupt: the user stopped it; the same holds.
     """
     target, mark = out / f"{path.stem}.html", _fingerprint(path, preset)

@@ -299,7 +299,7 @@ async def waits(x: Tensor) -> Tensor:
 STRANGE: dict[str, tuple[Callable[..., Any], str]] = {
     "None": (lambda x: None, "returned None.*`return`"),
     "numpy": (lambda x: (2 * x).numpy(), "returned a ndarray of numpy.*Stay in torch"),
-    "a number of numpy": (lambda x: np.float32(2), "returned a float32 of numpy"),
+    "a number of numpy": (lambda x: np.float32(2), r"shape \(\); expected \(2, 3\)"),
     "a generator": (lambda x: (2 * each for each in x), "returned a generator.*`yield`"),
     "a coroutine": (waits, "is `async`.*plain `def`"),
     "a function": (lambda x: double, "returned a function.*brackets"),

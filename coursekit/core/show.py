@@ -303,8 +303,8 @@ def training(
     _dress(axis, "step", "", log=False)
     if names:
         # Above the curves, which go where they like.
-        above = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.0}
-        axis.legend(frameon=False, fontsize=9, ncols=len(names), **above)
+        legend = axis.legend(frameon=False, fontsize=9, ncols=len(names), loc="lower right")
+        legend.set_bbox_to_anchor((1.0, 1.0), transform=axis.transAxes)
     return _finish(figure, heading, label)
 
 

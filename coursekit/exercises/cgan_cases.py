@@ -11,8 +11,6 @@ from torch import Tensor
 from coursekit import cgan
 from coursekit.core.runtime import generator as random
 
-Network = Callable[[Tensor, Tensor], Tensor]
-
 
 def normal(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=random(seed)) + 0.3
@@ -69,8 +67,8 @@ class Judge(NamedTuple):
         return cgan.projection_logit(images, weights, self.embedding, images @ self.psi)
 
 
-def round_inputs(*labels: int) -> Callable[[], tuple[Network, Network, Tensor, Tensor, Tensor]]:
-    def make() -> tuple[Network, Network, Tensor, Tensor, Tensor]:
+def round_inputs(*labels: int) -> Callable[[], tuple[Generate, Judge, Tensor, Tensor, Tensor]]:
+    def make() -> tuple[Generate, Judge, Tensor, Tensor, Tensor]:
         count = len(labels)
         real, latent = normal(count, 8, seed=9).tanh(), normal(count, 4, seed=10)
         judge = Judge(normal(8, seed=7), normal(3, 8, seed=8))

@@ -55,15 +55,15 @@ def judge_y(images: Tensor) -> Tensor:
     return images.amax(dim=1, keepdim=True)[..., ::2] - 0.1
 
 
-def heaps(shape_x: Shape, shape_y: Shape) -> Callable[[], tuple[Map, Map, Tensor, Tensor]]:
+def heaps(shape_x: Shape, shape_y: Shape) -> Callable[[], tuple[ToY, ToX, Tensor, Tensor]]:
     """Both generators, and pictures of two heaps."""
     return lambda: (*generators(), normal(*shape_x, seed=1), normal(*shape_y, seed=2))
 
 
 def whole_game(
     shape_x: Shape, shape_y: Shape, cycle: float, identity: float
-) -> Callable[[], tuple[Map, Map, Map, Map, Tensor, Tensor, float, float]]:
-    def make() -> tuple[Map, Map, Map, Map, Tensor, Tensor, float, float]:
+) -> Callable[[], tuple[ToY, ToX, Map, Map, Tensor, Tensor, float, float]]:
+    def make() -> tuple[ToY, ToX, Map, Map, Tensor, Tensor, float, float]:
         x, y = normal(*shape_x, seed=3), normal(*shape_y, seed=4)
         return *generators(), judge_x, judge_y, x, y, cycle, identity
 

@@ -47,7 +47,8 @@ def _total_inputs(alpha: float, beta: float) -> Callable[[], tuple[object, ...]]
 
 def _two_content_layers() -> tuple[object, ...]:
     """One of the content layers is a style layer too."""
-    features, content, grams, *_ = _total_inputs(2.0, 0.5)()
+    inputs: Any = _total_inputs(2.0, 0.5)()
+    features, content, grams, *_ = inputs
     return features, {"relu2_1": _features(seed=10)["relu2_1"], **content}, grams, 2.0, 0.5
 
 

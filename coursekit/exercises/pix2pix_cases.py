@@ -90,8 +90,8 @@ class Judge(NamedTuple):
 
 def judged(
     inputs: Shape, outputs: Shape, scale: float
-) -> Callable[[], tuple[Map, Tensor, Tensor, Tensor]]:
-    def make() -> tuple[Map, Tensor, Tensor, Tensor]:
+) -> Callable[[], tuple[Judge, Tensor, Tensor, Tensor]]:
+    def make() -> tuple[Judge, Tensor, Tensor, Tensor]:
         source, judge = normal(*inputs, seed=44), Judge(scale * normal(12, seed=43))
         return judge, source, normal(*outputs, seed=45), normal(*outputs, seed=46)
 
