@@ -322,6 +322,7 @@ def write_html(
     text, _ = exporter.from_notebook_node(nbformat.from_dict(page), resources=resources)
     text = _without_scripts(text)
     text = _PLACE.sub(lambda place: formulas[int(place[1])], text)
+    text = _HIDDEN_FOLD.sub(r"<\1>", text)
     text = text.replace("<head>", f"<head>{_MARK.format(mark)}", 1) if mark else text
     banners = _banner(warning, "#fde2e2") + _banner(note, "#eeeeee")
     text = re.sub(r"(<body[^>]*>)", lambda body: body[1] + banners, text, count=1)
@@ -339,6 +340,7 @@ def _prepare_cell(cell: dict[str, Any], formulas: list[str]) -> None:
     if cell["cell_type"] == "markdown":
         # The badge is a picture from elsewhere; its link stays.
         cell["source"] = re.sub(r"!\[Open in Colab\]\([^)]*\)", "Open in Colab", cell["source"])
+        cell["source"] = _FOLD.sub(r"<!--\1-->", cell["source"])
         cell["source"] = formulas_to_mathml(cell["source"], formulas)
     for output in cell.get("outputs", []):
         if notebooks.is_widget(output):
@@ -356,6 +358,10 @@ _CODE_OR_FORMULA = re.compile(
     re.DOTALL,
 )
 
+
+# A fold is hidden while markdown is turned into HTML, which would close it before its text.
+_FOLD = re.compile("<(/?details)>")
+_HIDDEN_FOLD = re.compile("<!--(/?details)-->")
 
 # Where a formula stands while markdown is turned into HTML, whose sanitiser takes MathML apart.
 _PLACE = re.compile("formula(\\d+)placeholder")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup
 
 from coursekit import cli, execute, notebooks
 from coursekit.core import weights
@@ -365,6 +366,18 @@ def test_rendered_page_has_whole_formulas_and_plain_output(tmp_path: Path) -> No
     body = page.split("<body")[1]
     assert "placeholder" not in body and "$" not in body and "['" not in body
     assert "one\ntwo\n" in body and "<b>right</b>" in body
+
+
+def test_an_answer_is_folded_on_a_rendered_page(tmp_path: Path) -> None:
+    lines = "<details><summary><b>Answer</b></summary>\n\nIt was *b*, $x^2$.\n\n</details>\n\nOn."
+    text = {"cell_type": "markdown", "id": "a", "metadata": {}, "source": lines}
+    notebook = {"cells": [text], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    target = tmp_path / "page.html"
+    execute.write_html(notebook, target, source=tmp_path / "page.ipynb")
+    fold = BeautifulSoup(target.read_text(encoding="utf-8"), "html.parser").find("details")
+    assert fold.find("summary").get_text() == "Answer"
+    assert "It was b," in fold.get_text() and fold.find("msup")
+    assert "On." not in fold.get_text()
 
 
 # --- The ledger -----------------------------------------------------------------------------------
