@@ -441,3 +441,20 @@ def test_networks_that_were_left_in_eval_are_told() -> None:
 def test_the_loss_networks_parameters_stay_frozen() -> None:
     result = judge(find("fast_style.training_step"), judge_thawed)
     assert "the loss network is still frozen: expected yes, got no" in result.message
+
+
+# --- References written out, because the course's own way to them is closed ----------------------
+
+
+@pytest.mark.parametrize(
+    ("id", "function"),
+    [
+        ("inversion.feature_loss", inversion.feature_loss),
+        ("inversion.psnr", inversion.psnr),
+        ("texture.colour_covariance", texture.colour_covariance),
+    ],
+)
+def test_references_are_what_the_course_computes(id: str, function: Callable[..., Tensor]) -> None:
+    for case in find(id).cases:
+        arguments = case.make()
+        torch.testing.assert_close(find(id).reference(*arguments), function(*arguments))

@@ -57,8 +57,9 @@ _UNSTABLE = Mistake(
     "binary_cross_entropy_with_logits take the logit itself.",
 )
 
-_OVERFLOW = (
+_OVERFLOW = Mistake(
     "exp overflows",
+    wrong.by_exp,
     "Where the discriminator is sure, the loss is infinite.",
     "exp(100) is more than float32 can hold, and log(1 + exp(a)) is infinite with it; softplus or "
     "binary_cross_entropy_with_logits compute the same without the large number.",
@@ -143,7 +144,7 @@ def discriminator_loss(real_logits, fake_logits):
             "twice.",
         ),
         _UNSTABLE,
-        Mistake(_OVERFLOW[0], wrong.by_exp, *_OVERFLOW[1:]),
+        _OVERFLOW,
         Mistake(
             "logarithm held above -100",
             wrong.clamped_logarithms,
@@ -350,7 +351,7 @@ def smoothed_loss(real_logits, fake_logits, real_label):
             "the logarithms are summed where the expectation is a mean.",
         ),
         Mistake(_UNSTABLE.name, wrong.smoothed_logarithms, _UNSTABLE.symptom, _UNSTABLE.cause),
-        Mistake(_OVERFLOW[0], wrong.smoothed_by_exp, *_OVERFLOW[1:]),
+        Mistake(_OVERFLOW.name, wrong.smoothed_by_exp, _OVERFLOW.symptom, _OVERFLOW.cause),
     ),
 )
 

@@ -89,9 +89,9 @@ def by_values(trial: Trial, case: Case, found: Parts, part: str | None = None) -
 
 
 def _says_much(found: Parts, theirs: Parts, part: str, case: Case) -> bool:
-    """Whether one part is the same; that a yes or a count is the same says little."""
-    fact = not found[part].is_floating_point()
-    return not fact and running.same_part(found, theirs, part, case.tolerance)
+    """Whether one part is the same, and more than a yes or a count: those say little."""
+    measured = found[part].is_floating_point()
+    return measured and running.same_part(found, theirs, part, case.tolerance)
 
 
 def by_gradients(trial: Trial, case: Case, found: Gradients) -> Match | None:
