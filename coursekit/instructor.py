@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from coursekit import notebooks
-from coursekit.core.atomic import check_writable, write_text
+from coursekit.core.atomic import write_text
 from coursekit.core.errors import DataError
 from coursekit.exercises import engine
 from coursekit.exercises.engine import Exercise
@@ -219,8 +219,6 @@ def solve(paths: Sequence[Path], out: Path) -> list[Path]:
 
 
 def _written(notebook: Notebook, path: Path) -> Path:
-    check_writable(path.parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
     notebooks.write(path, notebook)
     return path
 
@@ -250,8 +248,6 @@ def release(paths: Sequence[Path], out: Path) -> list[Path]:
     chosen = graded(paths)
     if not chosen:
         raise DataError("None of these notebooks has an exercise, so there is nothing to grade.")
-    check_writable(out)
-    out.mkdir(parents=True, exist_ok=True)
     config = out / CONFIG
     if not config.exists():
         write_text(config, _CONFIG_TEXT)

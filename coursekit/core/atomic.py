@@ -59,7 +59,8 @@ def check_writable(folder: Path) -> None:
     Raises:
         DataError: it cannot be written.
     """
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    above = (each for each in folder.absolute().parents if each.exists())
+    there = folder if folder.exists() else next(above, folder)
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
