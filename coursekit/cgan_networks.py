@@ -99,7 +99,7 @@ def check_count(things: Tensor, weights: Tensor, dims: int) -> None:
     """Refuse labels that are not as many as the things beside them.
 
     Args:
-        things: latent vectors or images.
+        things: latent vectors (N, latent) or images (N, C, H, W).
         weights: of the labels, (N, classes).
         dims: dimensions that the things have.
 

@@ -59,7 +59,7 @@ NO_PAPER = {
         "texture.eigen_power",
         "dfi.line",
         "wgan.lipschitz_quotients",
-        "cgan.class_path",
+        "cgan_networks.class_path",
         "spade_networks.one_hot",
     ),
     "a standard colour space": ("texture.rgb_to_yiq", "texture.yiq_to_rgb", "gatys.luminance"),

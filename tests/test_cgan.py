@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coursekit import cgan, cgan_measure, dcgan
+from coursekit import cgan, cgan_measure, cgan_networks, dcgan
 from coursekit.core import checkpoints, recognise, runtime, training
 from coursekit.core.errors import SettingError, ShapeError, WeightsError
 from coursekit.core.timeline import of_topic
@@ -108,6 +108,15 @@ def test_class_path_by_hand() -> None:
         cgan.class_path(0, 1, 1)
     with pytest.raises(SettingError, match="0 to 9"):
         cgan.class_path(0, 10, 5)
+
+
+def test_labels_are_as_many_as_the_things_beside_them() -> None:
+    weights = torch.eye(10)[:3]
+    cgan_networks.check_count(normal(3, 4), weights, 2)
+    with pytest.raises(ShapeError, match=r"2 dimensions.*\(3, 1, 8, 8\)"):
+        cgan_networks.check_count(normal(3, 1, 8, 8), weights, 2)
+    with pytest.raises(ShapeError, match="3 labels for 2 entries"):
+        cgan_networks.check_count(normal(2, 1, 8, 8), weights, 4)
 
 
 # --- The losses and the projection
