@@ -154,6 +154,7 @@ class Discriminator(nn.Module):
             widths = sizes.width(before), sizes.width(after)
             self.add_module(f"b{before}", DiscriminatorBlock(*widths, channels, critic))
         self.b4 = Epilogue(sizes.width(4), group)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, S, S) in [-1, 1] → logits (N,).

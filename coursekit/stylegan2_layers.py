@@ -18,8 +18,7 @@ from coursekit.core.errors import SettingError, ShapeError
 
 TAPS = (1.0, 3.0, 3.0, 1.0)  # of the filter, in each direction
 SLOPE = 0.2
-WAYS = ("grouped", "scaled", "auto")
-_SCALED_UP_TO = 32  # pixels a side, on a CPU; above it the weights are the smaller thing to scale
+WAYS = ("scaled", "grouped")
 
 
 # --- resampling ---------------------------------------------------------------------------------
@@ -236,7 +235,7 @@ def modulated_conv2d(
     *,
     demodulate: bool = True,
     kernel: Tensor | None = None,
-    way: str = "auto",
+    way: str = "scaled",
 ) -> Tensor:
     """A convolution whose weights are scaled by each sample's style (Karras et al. 2020, eq. 1–3).
 
@@ -256,8 +255,8 @@ def modulated_conv2d(
         demodulate: whether to divide; the layer to RGB does not.
         kernel: with a filter (K, K) the result has twice the size: a transposed convolution with
             stride 2, then `blur` with it.
-        way: one of `WAYS`; ``"auto"`` is grouped for large images on a CPU, scaled otherwise: the
-            faster one by ``benchmarks/bench_stylegan2.py``.
+        way: one of `WAYS`; the first is the faster one, on a GPU and on CPUs, by
+            ``benchmarks/bench_stylegan2.py``.
 
     Returns:
         (N, C_out, H, W), or twice as high and wide.
@@ -267,9 +266,6 @@ def modulated_conv2d(
         SettingError: no such way.
     """
     _check_modulated(x, weight, style, way)
-    if way == "auto":
-        large = x.device.type == "cpu" and max(x.shape[2:]) > _SCALED_UP_TO
-        way = "grouped" if large else "scaled"
     factors = demodulation(weight, style) if demodulate else None
     if way == "grouped":
         return _grouped(x, weight, style, factors, kernel)
@@ -344,13 +340,22 @@ def adain(x: Tensor, scale: Tensor, bias: Tensor, epsilon: float = 1e-8) -> Tens
 def activate(x: Tensor, bias: Tensor | None = None, gain: float = math.sqrt(2)) -> Tensor:
     """LeakyReLU(x + bias) · gain: the gain keeps the variance, so that no weight has to.
 
-    √2 is the gain of He et al. 2015, who put it into the weights.
+    √2 is the gain of He et al. 2015, who put it into the weights. It is positive, so it can go in
+    first: LeakyReLU(gain · x + gain · bias) is the same in fewer passes.
 
     Args:
         x: (N, C, …).
         bias: (C,).
         gain: √2 by default.
+
+    Raises:
+        SettingError: a gain that is not positive.
     """
-    if bias is not None:
-        x = x + bias.to(x.dtype).view(-1, *[1] * (x.dim() - 2))
-    return F.leaky_relu(x, SLOPE) * gain
+    if not 0 < gain < math.inf:
+        raise SettingError(f"gain={gain} must be positive and finite.")
+    if bias is None:
+        louder = x * gain
+    else:
+        own = gain * bias.to(x.dtype).view(-1, *[1] * (x.dim() - 2))
+        louder = torch.add(own, x, alpha=gain)
+    return F.leaky_relu(louder, SLOPE, inplace=True)

@@ -202,7 +202,7 @@ class StyledConv(nn.Module):
             return activate(self._noisy(found, noise), self.bias)
         ones = x.new_ones(x.shape[:2])
         weight = self.weight * self.scale
-        found = modulated_conv2d(x, weight, ones, demodulate=False, kernel=kernel, way="scaled")
+        found = modulated_conv2d(x, weight, ones, demodulate=False, kernel=kernel)
         scale, bias = self.affine(w).chunk(2, dim=1)
         return adain(activate(self._noisy(found, noise), self.bias), scale, bias)
 
@@ -231,7 +231,7 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """x (N, before, H, W), w (N, latent) → (N, channels, H, W)."""
         style = self.affine(w) * self.scale
-        found = modulated_conv2d(x, self.weight, style, demodulate=False, way="scaled")
+        found = modulated_conv2d(x, self.weight, style, demodulate=False)
         return found + self.bias.to(found.dtype).view(-1, 1, 1)
 
 
@@ -336,6 +336,7 @@ class Synthesis(nn.Module):
             before = after
         # A style for every 3×3 convolution, and one for the last image layer.
         self.count = 2 * len(sizes.resolutions)
+        self.to(memory_format=torch.channels_last)  # what follows the weights follows their order
 
     def forward(self, styles: Tensor, *, noise: str = "random") -> Tensor:
         """w (N, latent), or one for each layer (N, count, latent) → images (N, C, S, S).

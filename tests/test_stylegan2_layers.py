@@ -16,6 +16,7 @@ from coursekit.core.errors import SettingError, ShapeError
 from coursekit.core.runtime import generator
 from coursekit.stylegan2_layers import (
     TAPS,
+    WAYS,
     activate,
     adain,
     blur,
@@ -112,7 +113,7 @@ CASES = [case for case in CASES if case[0] == 3 or not case[2]]
 
 
 @pytest.mark.parametrize(("side", "demodulate", "up"), CASES)
-@pytest.mark.parametrize("way", ["grouped", "scaled", "auto"])
+@pytest.mark.parametrize("way", WAYS)
 def test_both_ways_are_the_equations(side: int, demodulate: bool, up: int, way: str) -> None:
     x, weight, style = noise(3, 4, 5, 6), noise(2, 4, side, side, seed=1), noise(3, 4, seed=2)
     kernel = filter_2d() if up else None
@@ -203,6 +204,27 @@ def test_the_activation_keeps_the_mean_square() -> None:
     assert activate(x).square().mean().item() == pytest.approx(1.04, abs=0.05)
     maps = activate(noise(2, 3, 4, 4), torch.tensor([0.0, 100.0, 0.0]))
     assert maps[:, 1].min() > 100 and maps[:, 0].max() < 100
+    for wrong in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(SettingError, match="gain"):
+            activate(x, gain=wrong)
+
+
+@pytest.mark.parametrize("gain", [math.sqrt(2), 1.0])
+def test_the_activation_has_the_derivatives_of_its_formula(gain: float) -> None:
+    """First ones, and those of their squared norm, through a map that is no ReLU alone."""
+
+    def derivatives(active: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
+        leaves = [noise(5, 4, 3), noise(4, seed=1)]
+        x, bias = (leaf.requires_grad_() for leaf in leaves)
+        found = active(x**3, bias)
+        first = torch.autograd.grad(found.square().sum(), (x, bias), create_graph=True)
+        second = torch.autograd.grad(sum(each.square().sum() for each in first), (x, bias))
+        return [*first, *second]
+
+    mine = derivatives(lambda x, bias: activate(x, bias, gain))
+    formula = derivatives(lambda x, bias: F.leaky_relu(x + bias[:, None], 0.2) * gain)
+    for one, other in zip(mine, formula, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize(
