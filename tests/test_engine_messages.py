@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import IPython.core.formatters
 import pytest
 import torch
 from torch import Tensor
@@ -456,6 +457,31 @@ def test_grading_shows_and_raises(ask, monkeypatch, capsys) -> None:
         ask(untouched)
     monkeypatch.setenv("COURSEKIT_GRADING", "0")
     assert ask(untouched).status == "not started"
+
+
+def test_writing_to_stderr_costs_no_points(ask, monkeypatch, capsys) -> None:
+    """nbgrader gives none to a cell that does, and every warning of Python's is written there."""
+
+    def warning(features: Tensor) -> Tensor:
+        print("this is slow", file=sys.stderr)
+        return gram(features)
+
+    assert ask(warning).passed
+    assert "this is slow" in capsys.readouterr().err
+    monkeypatch.setenv("COURSEKIT_GRADING", "1")
+    assert ask(warning).passed
+    written = capsys.readouterr()
+    assert not written.err
+    assert "this is slow" in written.out
+
+
+def test_what_was_shown_is_no_value_of_a_cell(ask, monkeypatch) -> None:
+    """nbgrader would take a value for points, and say that it is no number."""
+    formatter = IPython.core.formatters.DisplayFormatter()
+    formats, _ = formatter.format(ask(mine))
+    assert "correct" in formats["text/plain"] and "correct" in formats["text/html"]
+    monkeypatch.setenv("COURSEKIT_GRADING", "1")
+    assert formatter.format(ask(mine)) == ({}, {})
 
 
 # --- The promise of notebook 02 -------------------------------------------------------------------

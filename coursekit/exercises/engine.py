@@ -8,6 +8,7 @@ at once. The student's code runs under a `guard.Guard`.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import sys
@@ -77,10 +78,13 @@ def check(id: str, answer: Answer, *, use: str = "course") -> Result:
     """
     if use not in ("course", "mine"):
         raise SettingError(f'use is {use!r}; give "course" or "mine".')
-    result = judge(find(id), answer)
-    result.use = use
-    progress.record(result)
-    if os.environ.get("COURSEKIT_GRADING", "0") not in ("", "0"):
+    grading = os.environ.get("COURSEKIT_GRADING", "0") not in ("", "0")
+    # nbgrader gives no points to a cell that wrote to stderr, and any warning does.
+    with contextlib.redirect_stderr(sys.stdout) if grading else contextlib.nullcontext():
+        result = judge(find(id), answer)
+        result.use = use
+        progress.record(result)
+    if grading:
         _show(result)
         if not result.passed:
             raise CheckFailed(say("check failed", id=id, status=result.status), result=result)
@@ -88,11 +92,13 @@ def check(id: str, answer: Answer, *, use: str = "course") -> Result:
 
 
 def _show(result: Result) -> None:
+    """Now, and no second time as the value of a cell."""
     ipython = sys.modules.get("IPython")
     if ipython is not None and ipython.get_ipython() is not None:
         ipython.display.display(result)
     else:
         print(result)
+    result.shown = True
 
 
 def judge(exercise: Exercise, answer: Any, *, explain: bool = True) -> Result:

@@ -35,6 +35,7 @@ class Result:
         answer: what the student wrote, if there was anything to run.
         use: what later cells run, ``"course"`` or ``"mine"`` (see `function`).
         expected, got: the values that differ, where there are any to show.
+        shown: whether `check` has shown it; then it is not shown again as the value of a cell.
     """
 
     exercise: Exercise
@@ -48,6 +49,7 @@ class Result:
     use: str = "course"
     expected: Tensor | None = field(default=None, repr=False)
     got: Tensor | None = field(default=None, repr=False)
+    shown: bool = field(default=False, repr=False)
     _hints_given: int = field(default=0, repr=False)
 
     @property
@@ -114,3 +116,8 @@ class Result:
             "points": self.exercise.points,
         }
         return {"text/plain": str(self), "text/html": self._repr_html_(), CHECK_MIME: facts}
+
+    def _ipython_display_(self) -> None:
+        # Not as a cell's last value once it was shown: nbgrader takes that for points.
+        if not self.shown:
+            raise NotImplementedError("IPython asks the methods above then")
