@@ -7,8 +7,8 @@ parts are timed one by one and added up. Every side plays the same round, with t
 optimisers; only the networks differ:
 
 - *plain*: the course's architecture written as the paper has it. Weights are built for every
-  sample and convolved in groups; images are resampled by inserting zeros, padding and filtering.
-  It begins with the course's weights.
+  sample and convolved in groups; images are resampled by inserting zeros, padding and filtering;
+  maps lie in memory one after the other. It begins with the course's weights.
 - *stylegan2-torch*: the same architecture. It does not run on a CPU as shipped: it needs a compiled
   filter, for which the plain one stands in here. In *channelwise* every channel of every sample is
   an image of its own, as in the code that it descends from when that has no compiled filter. Its
@@ -207,6 +207,14 @@ def course(setting: Setting, precision: str = "float32", inside: object = None) 
     )
 
 
+def plain(setting: Setting) -> Networks:
+    """The course's networks and weights, in the usual memory format, inside of `plainly`."""
+    found = course(setting, inside=plainly)
+    for network in (found.generator, found.discriminator):
+        network.to(memory_format=torch.contiguous_format)
+    return found
+
+
 def stylegan2_torch(setting: Setting, channelwise: bool = False) -> Networks:
     """Plain code stands in for its extension, which only a CUDA compiler could build."""
     with mock.patch("torch.utils.cpp_extension.load", lambda *args, **options: None):
@@ -296,7 +304,7 @@ def stylegan2_pytorch(setting: Setting) -> Networks:
 def sides(setting: Setting) -> dict[str, Callable[[], Networks]]:
     """Every side that is there, those in `WAYS` included."""
     found = {
-        "plain": lambda: course(setting, inside=plainly),
+        "plain": lambda: plain(setting),
         "course, float32": lambda: course(setting),
         "course, bfloat16": lambda: course(setting, "bfloat16"),
         **{

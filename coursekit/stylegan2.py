@@ -226,7 +226,8 @@ def path_length_step(
         weight: of the penalty, times the number of steps between two such ones.
     """
     images = generator.synthesis(styles)
-    lengths = path_lengths(images, styles, torch.randn_like(images))
+    noise = torch.randn_like(images, memory_format=torch.contiguous_format)  # the same in any order
+    lengths = path_lengths(images, styles, noise)
     loss = penalty(lengths)
 
     optimiser.zero_grad(set_to_none=True)

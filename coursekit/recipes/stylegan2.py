@@ -56,8 +56,7 @@ def course(
     path length at every 4th. Narrow (8 maps at 64 pixels, at most 128), 16 images a step. Differs
     from Karras et al. 2020: learning rates three times as high (`LEARNING_RATE` says why), which
     fall to zero twice (`rate`), because the training is short; a smaller γ, because there are
-    fewer pixels; no noise in the layers of the last resolution. A step took 0.24 s on two cores and
-    0.31 s on one.
+    fewer pixels; no noise in the layers of the last resolution. A step took 0.21 s on two cores.
 
     Args:
         folder: keeps ``checkpoint.pt`` while it trains, and the results.
