@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from coursekit.core.errors import SettingError
+from coursekit.core.errors import CourseError, SettingError
 from coursekit.core.images import load_image, resize, save_image
 from coursekit.core.runtime import data_dir
 from coursekit.datasets.photos import PHOTOS, photo
@@ -74,8 +74,7 @@ def make_quiz_pair(name: str, folder: Path, *, progress: bool = True) -> dict[st
     Raises:
         SettingError: there is no such pair.
     """
-    if name not in PAIRS:
-        raise SettingError(f"There is no pair {name!r}. Choose from {', '.join(PAIRS)}.")
+    _check(name)
     pair, source = PAIRS[name], PHOTOS[PAIRS[name].photo]
     settings: dict[str, Any] = {
         "steps": pair.steps,
@@ -91,8 +90,19 @@ def make_quiz_pair(name: str, folder: Path, *, progress: bool = True) -> dict[st
     return {**asdict(pair), **files, **facts, "how": how}
 
 
+def _check(name: str) -> None:
+    if name not in PAIRS:
+        raise SettingError(f"There is no pair {name!r}. Choose from {', '.join(PAIRS)}.")
+
+
 def write(names: Sequence[str] = tuple(PAIRS), folder: Path | None = None) -> Path:
-    """Make the pairs and bring ``quiz.json`` up to date. Returns the path of that file."""
+    """Make the pairs and bring ``quiz.json`` up to date. Returns the path of that file.
+
+    Raises:
+        SettingError: there is no such pair; then none is made.
+    """
+    for name in names:
+        _check(name)
     folder = folder or data_dir() / "quiz"
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / "quiz.json"
@@ -119,7 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: make all pairs, or those named."""
     parser = argparse.ArgumentParser(prog="python -m coursekit.texture_quiz", description=__doc__)
     parser.add_argument("names", nargs="*", default=list(PAIRS), help="pairs (default: all)")
-    print(write(parser.parse_args(arguments).names))
+    try:
+        print(write(parser.parse_args(arguments).names))
+    except CourseError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

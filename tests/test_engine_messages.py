@@ -21,7 +21,7 @@ from torch import Tensor
 
 from coursekit.core.errors import CheckFailed, CourseError, SettingError
 from coursekit.exercises import engine, messages, registry
-from coursekit.exercises.compare import relation, shape_relation
+from coursekit.exercises.compare import few, ratio, relation, shape_relation, where_to_look
 from coursekit.exercises.engine import Case, Exercise, Mistake, Property, Result, check
 from coursekit.exercises.results import CHECK_MIME
 
@@ -482,6 +482,31 @@ def test_what_was_shown_is_no_value_of_a_cell(ask, monkeypatch) -> None:
     assert "correct" in formats["text/plain"] and "correct" in formats["text/html"]
     monkeypatch.setenv("COURSEKIT_GRADING", "1")
     assert formatter.format(ask(mine)) == ({}, {})
+
+
+def test_the_values_shown_begin_where_they_differ() -> None:
+    target = torch.arange(10.0)
+    late, early = target.clone(), target.clone()
+    late[8], early[2] = 80.0, 20.0
+    assert where_to_look(late, target) == 8
+    assert where_to_look(early, target) == where_to_look(target, target) == 0
+    assert few(late, 8) == "…, 80, 9"
+    assert few(late) == "0, 1, 2, 3, 4, 5, …"
+    assert few(late, 2) == "…, 2, 3, 4, 5, 6, 7, …"
+    assert ratio(late + 1, target + 1).endswith("…, 9, 1")
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ([{"a": 1}], "a list with a dict"),
+        ({"a": "b"}, "a dict with a str"),
+        ({"a": None}, "a dict with a NoneType"),
+        ("b", "a str"),
+    ],
+)
+def test_what_came_back_is_named(ask, output: object, said: str) -> None:
+    assert f"The function returned {said}; expected one tensor" in str(ask(lambda f: output))
 
 
 # --- The promise of notebook 02 -------------------------------------------------------------------

@@ -90,6 +90,22 @@ def test_the_command_writes_files(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "pebbles.jpg: 64×64" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["pebbles", "nosuch"], "called 'nosuch'"),
+        (["pebbles", "--size", "8"], "at least 32 pixels"),
+    ],
+)
+def test_the_command_says_what_is_wrong_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        styles.main([*wrong, "--out", str(tmp_path)])
+    assert caught.value.code == 2 and said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_later_strokes_cover_earlier_ones() -> None:
     canvas = brush.Canvas(32, np.zeros(3, np.float32))
     across = np.linspace([0.1, 0.5], [0.9, 0.5], 8)[None].astype(np.float32)

@@ -463,3 +463,13 @@ def test_the_quiz_s_command_makes_the_pairs_that_it_is_told(
     texture_quiz.main([])
     assert asked == [["grass", "wood"], list(texture_quiz.PAIRS)]
     assert capsys.readouterr().out == "there\nthere\n"
+
+
+def test_the_quiz_s_command_refuses_an_unknown_pair_before_it_makes_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(texture_quiz, "data_dir", lambda: tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        texture_quiz.main(["grass", "nosuch"])
+    assert caught.value.code == 2 and "no pair 'nosuch'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

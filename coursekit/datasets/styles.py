@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coursekit.core.errors import DataError, SettingError
+from coursekit.core.errors import CourseError, DataError, SettingError
 from coursekit.core.runtime import data_dir
 
 if TYPE_CHECKING:
@@ -104,7 +104,14 @@ def render(name: str, size: int = SIZE) -> NDArray[np.uint8]:
 def write(
     names: Sequence[str] = tuple(STYLES), folder: Path | None = None, size: int = SIZE
 ) -> list[Path]:
-    """Render the pictures, ``size`` pixels a side, and save them as JPEG files; their paths."""
+    """Render the pictures, ``size`` pixels a side, and save them as JPEG files; their paths.
+
+    Raises:
+        DataError: there is no such picture; then none is written.
+        SettingError: a size below 32 pixels.
+    """
+    for name in names:
+        find(name)
     folder = folder or data_dir() / "styles"
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -126,7 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=SIZE, help="side in pixels (default: 512)")
     parser.add_argument("--out", type=Path, help="folder to write to (default: data/styles)")
     given = parser.parse_args(arguments)
-    write(given.names or tuple(STYLES), given.out, given.size)
+    try:
+        write(given.names or tuple(STYLES), given.out, given.size)
+    except CourseError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -35,18 +35,30 @@ def one_kind(found: Tensor, target: Tensor) -> bool:
     return whole or found.is_floating_point() == target.is_floating_point()
 
 
-def few(tensor: Tensor, count: int = 6) -> str:
-    """The first values, for a message."""
-    first = tensor.detach().flatten()[:count].tolist()
-    values = ", ".join(say(f"{v}") if isinstance(v, bool) else f"{v + 0:.5g}" for v in first)
-    return f"{values}{', …' if tensor.numel() > count else ''}"
+FEW = 6  # values that a message shows
+
+
+def few(tensor: Tensor, start: int = 0) -> str:
+    """A few values, for a message: the first ones, or those from ``start`` on."""
+    some = tensor.detach().flatten()[start : start + FEW].tolist()
+    values = [say(f"{v}") if isinstance(v, bool) else f"{v + 0:.5g}" for v in some]
+    more = start + FEW < tensor.numel()
+    return ", ".join(["…"] * (start > 0) + values + ["…"] * more)
+
+
+def where_to_look(found: Tensor, target: Tensor) -> int:
+    """Where the values that differ begin, or 0 if that is among the first few anyway."""
+    got, wanted = found.detach().flatten().double(), target.detach().flatten().double()
+    differ = ~torch.isclose(got, wanted, rtol=1e-4, equal_nan=True)
+    first = int(differ.int().argmax()) if differ.any() else 0
+    return first if first >= FEW else 0
 
 
 def ratio(found: Tensor, target: Tensor) -> str:
     """What the values are multiplied with, for a message; "" where that says nothing."""
     if not target.is_floating_point() or target.numel() < 2 or not bool((target != 0).all()):
         return ""
-    return say("ratio", ratio=few(found.double() / target.double()))
+    return say("ratio", ratio=few(found.double() / target.double(), where_to_look(found, target)))
 
 
 def relation(found: Tensor, target: Tensor) -> str:

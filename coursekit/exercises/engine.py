@@ -27,6 +27,7 @@ from coursekit.exercises.compare import (
     ratio,
     relation,
     shape_relation,
+    where_to_look,
 )
 from coursekit.exercises.declarations import (
     Answer,
@@ -317,7 +318,8 @@ def _wrong_values(
     mine, related, alone = found[part], relation(found[part], target), target.numel() == 1
     if smallest is not None and not alone:
         target, mine = smallest.expected, smallest.got
-    values = {"expected": few(target), "got": few(mine)}
+    start = where_to_look(mine, target)
+    values = {"expected": few(target, start), "got": few(mine, start)}
     text = say("values", part=part, relation=related, **values, **facts) + ratio(mine, target)
     return Failed(layer, text + (smallest.said(alone) if smallest else ""), **shown)
 

@@ -144,17 +144,18 @@ def _where(answer: Answer, error: BaseException) -> str:
 def parts(output: Any) -> Parts:
     """A tensor, a number, a tuple or a dict as named tensors; TypeError for anything else."""
     if isinstance(output, Mapping):
-        return {f" [{key!r}]": _tensor(value) for key, value in output.items()}
+        return {f" [{key!r}]": _tensor(value, output) for key, value in output.items()}
     if isinstance(output, (tuple, list)):
-        return {f" [{index}]": _tensor(value) for index, value in enumerate(output)}
+        return {f" [{index}]": _tensor(value, output) for index, value in enumerate(output)}
     return {"": _tensor(output)}
 
 
-def _tensor(value: Any) -> Tensor:
+def _tensor(value: Any, inside: Any = None) -> Tensor:
     if isinstance(value, np.generic):  # one number of numpy
         value = value.item()
     if not isinstance(value, (Tensor, bool, int, float)):
-        raise TypeError(type(value).__name__)
+        around = "" if inside is None else f"{type(inside).__name__} with a "
+        raise TypeError(around + type(value).__name__)
     return torch.as_tensor(value)
 
 
