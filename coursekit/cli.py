@@ -151,6 +151,11 @@ def release(options: argparse.Namespace) -> int:
     for target in instructor.release(chosen, options.out):
         print(target.resolve())
     print(f"Next, in {options.out}: nbgrader generate_assignment NAME")
+    if notebooks.repository() == notebooks.UNNAMED:
+        print(
+            "Colab finds these notebooks, and the package in them, only once you have put the "
+            "course on GitHub: run coursekit badge NAME/REPOSITORY first, then this again."
+        )
     return 0
 
 

@@ -20,6 +20,7 @@ Notebook = dict[str, Any]
 COURSE_TOML = Path(__file__).with_name("course.toml")
 PICTURE_TAG = "picture"  # of the cell whose figure stands for the notebook in the README
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+UNNAMED = "OWNER/NAME"  # what stands for the repository until `coursekit badge` has named it
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?/[A-Za-z0-9._-]{1,100}")
 _REPOSITORY_LINE = re.compile(r'^repository = "([^"\n]*)"$', re.MULTILINE)
 _BADGE_START = "[![Open in Colab]"

@@ -397,14 +397,18 @@ def test_ledger_prints_a_topic_in_each_form(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_solve_and_release_write_what_they_print(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(notebooks, "repository", lambda: "ada/course")
     assert cli.main(["solve", "02", "-o", str(tmp_path / "solved")]) == 0
     assert cli.main(["release", "02", "-o", str(tmp_path / "course")]) == 0
     solved, source, advice = capsys.readouterr().out.splitlines()
     assert Path(solved) == (tmp_path / "solved" / "02_gram_textures.ipynb").resolve()
     assert Path(source).parent.name == "02_gram_textures" and Path(source).is_file()
     assert "nbgrader generate_assignment" in advice
+    monkeypatch.setattr(notebooks, "repository", lambda: notebooks.UNNAMED)
+    assert cli.main(["release", "02", "-o", str(tmp_path / "course")]) == 0
+    assert "coursekit badge NAME/REPOSITORY first" in capsys.readouterr().out
 
 
 def test_a_report_of_nothing_is_one_sentence(
