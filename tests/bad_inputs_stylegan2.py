@@ -188,7 +188,7 @@ CASES = [
             ones(2, 3, 8, 8), ones(4, 3, 3, 3), ones(2, 3), way="fast"
         ),
         SettingError,
-        "'fast' & grouped, scaled, auto",
+        "'fast' & scaled, grouped",
     ),
     case(
         "stylegan2: AdaIN for other channels",
