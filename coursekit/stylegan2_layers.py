@@ -255,8 +255,8 @@ def modulated_conv2d(
         demodulate: whether to divide; the layer to RGB does not.
         kernel: with a filter (K, K) the result has twice the size: a transposed convolution with
             stride 2, then `blur` with it.
-        way: one of `WAYS`; the first is the faster one, on a GPU and on CPUs, by
-            ``benchmarks/bench_stylegan2.py``.
+        way: one of `WAYS`; the first was faster on a GPU and at all but one size on CPUs
+            (``benchmarks/bench_stylegan2.py``; the other at 256 pixels with 16 maps).
 
     Returns:
         (N, C_out, H, W), or twice as high and wide.

@@ -89,6 +89,28 @@ def test_the_goal_of_the_path_length_follows_the_lengths() -> None:
     assert penalty.mean.item() == pytest.approx(3, abs=1e-3)
 
 
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_a_round_is_the_same_in_any_order_of_memory(order: torch.memory_format) -> None:
+    """The networks are made in channels_last; neither terms nor random draws depend on it."""
+
+    def terms(game: Game) -> dict[str, float]:
+        torch.manual_seed(5)
+        real, z = noise(4, 3, 8, 8), noise(4, 6, seed=2)
+        fake = game.generator.synthesis(game.generator.styles(z))
+        found = stylegan2.discriminator_step(game.discriminator, game.d_optimiser, real, fake)
+        found |= stylegan2.r1_step(game.discriminator, game.d_optimiser, real, 2.0)
+        learner = game.generator, game.g_optimiser, game.path_length
+        found |= stylegan2.path_length_step(*learner, game.generator.styles(z), 2.0)
+        return {name: float(value) for name, value in found.items()}
+
+    usual, game = small(), small()
+    weights = [p for p in game.discriminator.parameters() if p.dim() == 4 and p.shape[-1] > 1]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    for network in (game.generator, game.discriminator):
+        network.to(memory_format=order)
+    assert terms(game) == pytest.approx(terms(usual), rel=1e-4, abs=1e-5)
+
+
 def test_styles_are_mixed_with_the_probability_given() -> None:
     game, z = small(), noise(2, 6)
 
